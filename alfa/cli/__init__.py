@@ -1,0 +1,1 @@
+"""The command lines of the method: one file a command."""

@@ -1,0 +1,88 @@
+"""The `[model]` table of config.toml: which backbone, how it runs, and the method's own numbers."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from alfa.errors import BadInput
+
+EMBEDDED_MODEL = "alfa-mini"
+
+
+class ModelSettings(BaseModel):
+    """Backbone and method (DESIGN section 3). Frozen, so that it can be part of a hash or a cache key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(EMBEDDED_MODEL, min_length=1, description="`alfa-mini` or an open_clip model name")
+    pretrained: str = Field(
+        "", description="open_clip tag or local weights file; empty for alfa-mini or random weights"
+    )
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="numeric format")
+    scales: tuple[int, ...] = Field((2, 3), description="window sides in patches (Sec. 4.3)")
+    patch_level: bool = Field(
+        True, description="add text-aligned patch tokens as a level where the model has them"
+    )
+    aligner: Literal["rank-one", "none"] = Field("rank-one", description="form of the fine-grained aligner")
+    temperature: float = Field(0.07, gt=0.0, le=10.0, description="softmax temperature tau of Eq. 10-11")
+    contextual_k: float = Field(1.0, gt=0.0, le=1000.0, description="slope k of the contextual score, Eq. 4")
+    window_batch: int = Field(1024, ge=1, le=65536, description="windows that go through the tower at once")
+    threads: int = Field(0, ge=0, le=256, description="CPU threads for torch; 0 leaves torch's own choice")
+
+    @field_validator("scales")
+    @classmethod
+    def _scales_are_distinct(cls, scales: tuple[int, ...]) -> tuple[int, ...]:
+        if not scales or any(scale not in (2, 3, 4) for scale in scales) or len(set(scales)) != len(scales):
+            raise ValueError("give one or more different scales out of 2, 3 and 4")
+        return tuple(sorted(scales))
+
+
+def load_model_settings(config: Path | None) -> ModelSettings:
+    """Read only the `[model]` table of `config`, or the defaults where no file is given.
+
+    Raises:
+        BadInput: the file is missing or malformed, or the table holds an unknown key or a wrong value.
+    """
+    if config is None:
+        return ModelSettings()
+    table = read_toml(config).get("model", {})
+    try:
+        return ModelSettings.model_validate(table)
+    except ValidationError as error:
+        raise first_problem(config, error, prefix="model") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file.
+
+    Raises:
+        BadInput: it is missing, unreadable, not UTF-8 or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInput(path, "", None, "no such file; check the path") from error
+    except OSError as error:
+        raise BadInput(path, "", None, f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(path, "", None, f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(path, "", None, f"is not valid TOML: {error}") from error
+
+
+def first_problem(path: Path, error: ValidationError, prefix: str = "") -> BadInput:
+    """One line for the first of pydantic's findings, with the full dotted key and the value given."""
+    found = error.errors(include_url=False)[0]
+    keys = [prefix] if prefix else []
+    key = ".".join([*keys, *(str(part) for part in found["loc"])])
+    if found["type"] == "extra_forbidden":
+        return BadInput(path, key, found["input"], "unknown key; remove it or check its spelling")
+    if found["type"] == "missing":
+        return BadInput(path, key, None, "is missing; add it")
+    message = found["msg"].removeprefix("Value error, ")
+    return BadInput(path, key, found["input"], message[:1].lower() + message[1:])
