@@ -18,17 +18,18 @@ def write_atomic(path: Path, content: bytes) -> None:
         OSError: the directory is not writable or the disk is full; `path` is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         # mkstemp makes 0600; what is written here is read by services of the same group.
-        os.chmod(temporary, 0o640)
-        os.replace(temporary, path)
+        temporary.chmod(0o640)
+        temporary.replace(path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink()
         raise
     _sync_directory(path.parent)
 
