@@ -42,6 +42,17 @@ class ModelSettings(BaseModel):
         return tuple(sorted(scales))
 
 
+class LlmSettings(BaseModel):
+    """The `[llm]` table: any OpenAI-compatible endpoint for `alfa-prompts generate`; never the key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: str = Field("", description="address of the endpoint, ending in /v1; empty for OpenAI's own")
+    model: str = Field("gpt-3.5-turbo-instruct", min_length=1, description="model name at that endpoint")
+    timeout_s: float = Field(60.0, gt=0, le=3600, description="of one request")
+    temperature: float = Field(0.7, ge=0, le=2, description="sampling temperature")
+
+
 def load_model_settings(config: Path | None) -> ModelSettings:
     """Read only the `[model]` table of `config`, or the defaults where no file is given.
 

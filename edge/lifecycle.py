@@ -1,0 +1,150 @@
+"""What every service does alike: logging, signals, systemd, and the heartbeat.
+
+The heartbeat and the watchdog are driven by the work loop itself: a loop that hangs falls silent, and
+silence is an alarm (DESIGN section 4).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from types import FrameType, TracebackType
+from typing import Literal, Self
+
+import sdnotify
+import structlog
+
+from edge.messages import Beat, ServiceState
+
+BEAT_PERIOD_S = 0.5
+ServiceName = Literal["camera", "detector", "results"]
+
+
+def new_epoch() -> int:
+    """A random number that tells this start of a service from every other (63 bit)."""
+    return secrets.randbits(63)
+
+
+def configure_logging(service: str) -> structlog.stdlib.BoundLogger:
+    """JSON lines to stderr under systemd or in a pipe, coloured text on a terminal."""
+    readable = sys.stderr.isatty() and "INVOCATION_ID" not in os.environ
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    log: structlog.stdlib.BoundLogger = structlog.get_logger(service=service)
+    return log
+
+
+class Lifecycle:
+    """Signals and systemd for one service process; use as a context manager on the main thread.
+
+    SIGTERM and SIGINT ask the work loop to stop, SIGHUP to reload. Nothing happens inside a handler.
+    """
+
+    def __init__(self) -> None:
+        self._notifier = sdnotify.SystemdNotifier()
+        self._stopping = False
+        self._reload = False
+        self._previous: dict[signal.Signals, signal._HANDLER] = {}
+
+    def __enter__(self) -> Self:
+        for number, handler in (
+            (signal.SIGTERM, self._on_stop),
+            (signal.SIGINT, self._on_stop),
+            (signal.SIGHUP, self._on_reload),
+        ):
+            self._previous[number] = signal.signal(number, handler)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._notifier.notify("STOPPING=1")
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @property
+    def stopping(self) -> bool:
+        """True once a stop was asked for."""
+        return self._stopping
+
+    def stop(self) -> None:
+        """Ask the work loop to stop, as SIGTERM does."""
+        self._stopping = True
+
+    def take_reload(self) -> bool:
+        """True once for each time a reload was asked for since the last call."""
+        asked, self._reload = self._reload, False
+        return asked
+
+    def ready(self, status: str) -> None:
+        """Tell systemd that the service does its work from now on."""
+        self._notifier.notify(f"READY=1\nSTATUS={status}")
+
+    def status(self, status: str) -> None:
+        """The line that `systemctl status` shows."""
+        self._notifier.notify(f"STATUS={status}")
+
+    def alive(self) -> None:
+        """Feed systemd's watchdog; call it from the work loop and from nowhere else."""
+        self._notifier.notify("WATCHDOG=1")
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _on_reload(self, number: int, frame: FrameType | None) -> None:
+        self._reload = True
+
+
+@dataclass(slots=True)
+class Heart:
+    """What a service would say of one line, and when it is due to say it."""
+
+    service: ServiceName
+    line: str
+    epoch: int
+    state: ServiceState = ServiceState.STARTING
+    counters: Counter[str] = field(default_factory=Counter)
+    last_seq: int = -1
+    last_error: str = ""
+    _due_s: float = 0.0
+
+    def due(self) -> bool:
+        """True at most twice a second; asking makes the next one due half a second later."""
+        now = time.monotonic()
+        if now < self._due_s:
+            return False
+        self._due_s = now + BEAT_PERIOD_S
+        return True
+
+    def beat(self) -> Beat:
+        """The beat to publish now."""
+        return Beat(
+            service=self.service,
+            line=self.line,
+            state=self.state,
+            epoch=self.epoch,
+            counters=dict(self.counters),
+            last_seq=self.last_seq,
+            last_error=self.last_error[:1000],
+            wall_ns=time.time_ns(),
+            pid=os.getpid(),
+        )

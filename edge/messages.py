@@ -1,0 +1,520 @@
+"""The wire format: pure encode and decode of every message that crosses a socket (DESIGN section 4).
+
+    frame/{line}/      | msgpack FrameHeader | raw pixels
+    verdict/{line}/    | msgpack Verdict
+    map/{line}/        | msgpack MapHeader   | float16 map      | JPEG of the judged image, or empty
+    beat/{svc}/{line}/ | msgpack Beat
+    replay/{line}/     | msgpack ReplayRequest          (request; the reply is a list of verdict messages)
+
+Each box is one part of a ZeroMQ multipart message. Topics end with "/" so that a subscription to `line1`
+never matches `line10`. Every header carries `v`; nothing here touches a socket, a clock or a log.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+
+VERSION = 1
+
+MAX_HEADER_BYTES = 64 * 1024
+MAX_PIXELS = 100_000_000
+MAX_MAP_SIDE = 8192
+MAX_JPEG_BYTES = 64 * 1024 * 1024
+_MAX_HEADER_ITEMS = 4096
+
+Part: TypeAlias = bytes | memoryview
+Line: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Text: TypeAlias = Annotated[str, Field(max_length=1000)]
+PartId: TypeAlias = Annotated[str, Field(max_length=64)]
+Hash: TypeAlias = Annotated[str, Field(max_length=64)]
+# SQLite and most PLC tools know signed 64-bit integers only.
+Counter: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+
+
+class Result(StrEnum):
+    """What a part is; no answer is never OK."""
+
+    OK = "OK"
+    NG = "NG"
+    FAULT = "FAULT"
+
+
+class FaultReason(StrEnum):
+    """Why a part was not judged. The PLC shows the number (`fault_code`)."""
+
+    NONE = ""
+    FRAME_LOST = "frame_lost"
+    STALE = "stale"
+    SKIPPED = "skipped"
+    QUEUE_FULL = "queue_full"
+    UNDECODABLE = "undecodable"
+    NON_FINITE = "non_finite"
+    MODEL_ERROR = "model_error"
+    NO_VERDICT = "no_verdict"
+
+
+class FaultCode(IntEnum):
+    """PLC register 9: reasons of a part's FAULT (1-99) and of a lost upstream (100 and up)."""
+
+    NONE = 0
+    FRAME_LOST = 1
+    STALE = 2
+    SKIPPED = 3
+    QUEUE_FULL = 4
+    UNDECODABLE = 5
+    NON_FINITE = 6
+    MODEL_ERROR = 7
+    NO_VERDICT = 8
+    CAMERA_LOST = 100
+    DETECTOR_LOST = 101
+    RECORD_FAILED = 102
+
+
+def fault_code(reason: FaultReason) -> FaultCode:
+    """The number the PLC sees for a reason."""
+    return FaultCode[reason.name]
+
+
+class ServiceState(StrEnum):
+    """What a service says of itself in its beat."""
+
+    STARTING = "STARTING"
+    READY = "READY"
+    PAUSED = "PAUSED"
+    FAULT = "FAULT"
+
+
+class DecodeError(Exception):
+    """A message that cannot be taken; each way is a class of its own, counted under `reason`."""
+
+    reason = "undecodable"
+
+
+class UnknownVersion(DecodeError):
+    """The header carries another version of this protocol."""
+
+    reason = "unknown_version"
+
+
+class WrongParts(DecodeError):
+    """Another number of parts than this message has."""
+
+    reason = "wrong_parts"
+
+
+class WrongTopic(DecodeError):
+    """The topic is not this message's, or names another line than the header."""
+
+    reason = "wrong_topic"
+
+
+class MalformedHeader(DecodeError):
+    """Not msgpack, not a map, a field missing, of another type or out of bounds."""
+
+    reason = "malformed_header"
+
+
+class WrongLength(DecodeError):
+    """A payload whose length is not what the header says."""
+
+    reason = "wrong_length"
+
+
+class TooLarge(DecodeError):
+    """A header or payload above the limits; refused before anything is allocated."""
+
+    reason = "too_large"
+
+
+# A later minor version may add fields; an older reader then ignores them.
+_LENIENT = ConfigDict(extra="ignore")
+
+
+@with_config(_LENIENT)
+@dataclass(frozen=True, slots=True)
+class FrameHeader:
+    """One captured part: identity, clocks and the layout of the pixels that follow."""
+
+    line: Line
+    epoch: Counter  # random per camera start: tells a restart from a gap
+    seq: Counter  # counts captures from 0 within the epoch
+    mono_ns: Counter  # CLOCK_MONOTONIC of the box at capture: ages and latencies
+    wall_ns: Counter  # UTC at capture: the record
+    height: Annotated[int, Field(ge=1, le=65535)]
+    width: Annotated[int, Field(ge=1, le=65535)]
+    channels: Literal[1, 3]
+    dtype: Literal["uint8"]
+    colour: Literal["rgb", "bgr", "grey"]
+    part_id: PartId = ""
+    trigger: Text = ""
+    v: int = VERSION
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What makes a part unique on this plant: (line, epoch, seq)."""
+        return self.line, self.epoch, self.seq
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame as it travels: `pixels` (H, W, C) uint8 may be a read-only view of the received message."""
+
+    header: FrameHeader
+    pixels: npt.NDArray[np.uint8]
+
+
+@with_config(_LENIENT)
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Where the map is above its threshold, in pixels of the image as captured."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    area: int
+
+
+@with_config(_LENIENT)
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A descriptor of an anomaly and its cosine similarity to the image (Sec. 5.4)."""
+
+    text: Text
+    similarity: float
+
+
+@with_config(_LENIENT)
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds a frame spent in each stage; `total` runs from capture to publication."""
+
+    queue: float = 0.0
+    preprocess: float = 0.0
+    infer: float = 0.0
+    post: float = 0.0
+    total: float = 0.0
+
+
+@with_config(_LENIENT)
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The one answer a captured part gets. Scores are None where the part was not judged (FAULT)."""
+
+    line: Line
+    epoch: Counter
+    seq: Counter
+    part_id: PartId
+    result: Result
+    fault: FaultReason = FaultReason.NONE
+    detail: Text = ""
+    score: float | None = None
+    threshold: float | None = None
+    calibrated: bool = False
+    s_global: float | None = None
+    s_local_max: float | None = None
+    region: Region | None = None
+    reasons: Annotated[tuple[Reason, ...], Field(max_length=16)] = ()
+    prompts: Hash = ""
+    bank: Hash = ""
+    model: Hash = ""
+    calibration: Hash = ""
+    recipe: Annotated[int, Field(ge=0, le=65535)] = 0
+    timings: Timings = field(default_factory=Timings)
+    captured_wall_ns: Counter = 0
+    captured_mono_ns: Counter = 0
+    published_wall_ns: Counter = 0
+    judged_by: Text = ""
+    v: int = VERSION
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """(line, epoch, seq), as in `FrameHeader.key`."""
+        return self.line, self.epoch, self.seq
+
+
+@with_config(_LENIENT)
+@dataclass(frozen=True, slots=True)
+class MapHeader:
+    """Identity and scale of an anomaly map; `median` and `threshold` are the fixed display scale 0 and 1."""
+
+    line: Line
+    epoch: Counter
+    seq: Counter
+    result: Result
+    height: Annotated[int, Field(ge=0, le=MAX_MAP_SIDE)]
+    width: Annotated[int, Field(ge=0, le=MAX_MAP_SIDE)]
+    median: float = 0.0
+    threshold: float = 0.5
+    dtype: Literal["float16"] = "float16"
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyMap:
+    """A map (h, w) float16 at model resolution, 0 x 0 where there is none, and the judged image as JPEG."""
+
+    header: MapHeader
+    values: npt.NDArray[np.float16]
+    jpeg: bytes = b""
+
+
+@with_config(_LENIENT)
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Twice a second: what a service says of itself, per line. Counters only grow within an epoch."""
+
+    service: Literal["camera", "detector", "results"]
+    line: Line
+    state: ServiceState
+    epoch: Counter
+    counters: Annotated[dict[str, int], Field(max_length=64)]
+    last_seq: Annotated[int, Field(ge=-1, lt=2**63)] = -1
+    last_error: Text = ""
+    wall_ns: Counter = 0
+    pid: Counter = 0
+    v: int = VERSION
+
+
+@with_config(_LENIENT)
+@dataclass(frozen=True, slots=True)
+class ReplayRequest:
+    """Asks a detector for the verdicts of a line that it still holds, all or after (epoch, seq)."""
+
+    line: Line
+    v: int = VERSION
+
+
+_Header = TypeVar("_Header", FrameHeader, Verdict, MapHeader, Beat, ReplayRequest)
+
+
+def frame_topic(line: str) -> bytes:
+    """`frame/{line}/`."""
+    return f"frame/{line}/".encode()
+
+
+def verdict_topic(line: str) -> bytes:
+    """`verdict/{line}/`."""
+    return f"verdict/{line}/".encode()
+
+
+def map_topic(line: str) -> bytes:
+    """`map/{line}/`."""
+    return f"map/{line}/".encode()
+
+
+def beat_topic(service: str, line: str) -> bytes:
+    """`beat/{service}/{line}/`."""
+    return f"beat/{service}/{line}/".encode()
+
+
+def replay_topic(line: str) -> bytes:
+    """`replay/{line}/`."""
+    return f"replay/{line}/".encode()
+
+
+def encode_frame(frame: Frame) -> list[Part]:
+    """Topic, header, pixels; the pixels are a view, not a copy, when they are contiguous."""
+    pixels = np.ascontiguousarray(frame.pixels)
+    return [frame_topic(frame.header.line), _pack(frame.header), pixels.data.cast("B")]
+
+
+def decode_frame(parts: Sequence[Part]) -> Frame:
+    """The reverse of `encode_frame`; `pixels` is a read-only view of the third part.
+
+    Raises:
+        DecodeError: one of its subclasses; nothing was allocated.
+    """
+    topic, packed, payload = _expect(parts, 3)
+    header = _unpack(packed, FrameHeader)
+    _check_topic(topic, frame_topic(header.line))
+    if header.channels != (1 if header.colour == "grey" else 3):
+        raise MalformedHeader(f"{header.channels} channels cannot be {header.colour}")
+    if header.height * header.width > MAX_PIXELS:
+        raise TooLarge(f"{header.width} x {header.height} pixels; at most {MAX_PIXELS}")
+    shape = (header.height, header.width, header.channels)
+    return Frame(header, _array(payload, np.dtype(np.uint8), shape))
+
+
+def encode_verdict(verdict: Verdict) -> list[Part]:
+    """Topic and header."""
+    return [verdict_topic(verdict.line), _pack(verdict)]
+
+
+def decode_verdict(parts: Sequence[Part]) -> Verdict:
+    """The reverse of `encode_verdict`.
+
+    Raises:
+        DecodeError: one of its subclasses.
+    """
+    topic, packed = _expect(parts, 2)
+    verdict = _unpack(packed, Verdict)
+    _check_topic(topic, verdict_topic(verdict.line))
+    _check_judged(verdict)
+    return verdict
+
+
+def encode_map(anomaly_map: AnomalyMap) -> list[Part]:
+    """Topic, header, float16 values, JPEG."""
+    values = np.ascontiguousarray(anomaly_map.values, dtype=np.float16)
+    # A view of an array with a zero side cannot be cast; it has no bytes anyway.
+    payload = values.data.cast("B") if values.size else b""
+    return [map_topic(anomaly_map.header.line), _pack(anomaly_map.header), payload, anomaly_map.jpeg]
+
+
+def decode_map(parts: Sequence[Part]) -> AnomalyMap:
+    """The reverse of `encode_map`.
+
+    Raises:
+        DecodeError: one of its subclasses.
+    """
+    topic, packed, payload, jpeg = _expect(parts, 4)
+    header = _unpack(packed, MapHeader)
+    _check_topic(topic, map_topic(header.line))
+    if len(jpeg) > MAX_JPEG_BYTES:
+        raise TooLarge(f"JPEG of {len(jpeg)} bytes; at most {MAX_JPEG_BYTES}")
+    values = _array(payload, np.dtype(np.float16), (header.height, header.width))
+    return AnomalyMap(header, values, bytes(jpeg))
+
+
+def encode_beat(beat: Beat) -> list[Part]:
+    """Topic and header."""
+    return [beat_topic(beat.service, beat.line), _pack(beat)]
+
+
+def decode_beat(parts: Sequence[Part]) -> Beat:
+    """The reverse of `encode_beat`.
+
+    Raises:
+        DecodeError: one of its subclasses.
+    """
+    topic, packed = _expect(parts, 2)
+    beat = _unpack(packed, Beat)
+    _check_topic(topic, beat_topic(beat.service, beat.line))
+    return beat
+
+
+def encode_replay_request(request: ReplayRequest) -> list[Part]:
+    """Topic and header."""
+    return [replay_topic(request.line), _pack(request)]
+
+
+def decode_replay_request(parts: Sequence[Part]) -> ReplayRequest:
+    """The reverse of `encode_replay_request`.
+
+    Raises:
+        DecodeError: one of its subclasses.
+    """
+    topic, packed = _expect(parts, 2)
+    request = _unpack(packed, ReplayRequest)
+    _check_topic(topic, replay_topic(request.line))
+    return request
+
+
+def encode_replay(line: str, verdicts: Sequence[Verdict]) -> list[Part]:
+    """Topic, then one packed verdict a part, oldest first."""
+    return [replay_topic(line), *(_pack(verdict) for verdict in verdicts)]
+
+
+def decode_replay(parts: Sequence[Part]) -> list[Verdict]:
+    """The reverse of `encode_replay`.
+
+    Raises:
+        DecodeError: one of its subclasses.
+    """
+    if not parts:
+        raise WrongParts("no parts in a replay")
+    verdicts = [_unpack(packed, Verdict) for packed in parts[1:]]
+    for verdict in verdicts:
+        _check_topic(parts[0], replay_topic(verdict.line))
+        _check_judged(verdict)
+    return verdicts
+
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (FrameHeader, Verdict, MapHeader, Beat, ReplayRequest)
+}
+
+
+def _pack(header: FrameHeader | Verdict | MapHeader | Beat | ReplayRequest) -> bytes:
+    packed: bytes = msgpack.packb(dataclasses.asdict(header))
+    return packed
+
+
+def _unpack(packed: Part, kind: type[_Header]) -> _Header:
+    if len(packed) > MAX_HEADER_BYTES:
+        raise TooLarge(f"header of {len(packed)} bytes; at most {MAX_HEADER_BYTES}")
+    fields = _unpack_map(packed)
+    # The version comes first: a later protocol may differ in every other field.
+    if fields.get("v") != VERSION:
+        raise UnknownVersion(f"version {fields.get('v')!r}; this side speaks {VERSION}")
+    try:
+        header: _Header = _ADAPTERS[kind].validate_python(fields)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in found["loc"])
+        raise MalformedHeader(f"{where}: {found['msg']}") from error
+    return header
+
+
+def _unpack_map(packed: Part) -> dict[str, Any]:
+    try:
+        fields = msgpack.unpackb(
+            packed,
+            max_map_len=_MAX_HEADER_ITEMS,
+            max_array_len=_MAX_HEADER_ITEMS,
+            max_str_len=MAX_HEADER_BYTES,
+            max_bin_len=0,
+            max_ext_len=0,
+        )
+    # unpackb raises ValueError and its kin for bad bytes, and these two for depth and odd map keys.
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise MalformedHeader(f"not a msgpack header: {error}") from error
+    if not isinstance(fields, dict):
+        raise MalformedHeader(f"header is a {type(fields).__name__}, not a map")
+    return fields
+
+
+def _check_judged(verdict: Verdict) -> None:
+    """A verdict that contradicts itself must not reach the PLC."""
+    if verdict.result is Result.FAULT:
+        if verdict.fault is FaultReason.NONE:
+            raise MalformedHeader("fault: a FAULT verdict names its reason")
+        return
+    if verdict.fault is not FaultReason.NONE:
+        raise MalformedHeader(f"fault: {verdict.fault} beside result {verdict.result}")
+    for name, value in (("score", verdict.score), ("threshold", verdict.threshold)):
+        if value is None or not math.isfinite(value):
+            raise MalformedHeader(f"{name}: {value} beside result {verdict.result}")
+
+
+def _check_topic(topic: Part, expected: bytes) -> None:
+    if bytes(topic) != expected:
+        raise WrongTopic(f"topic {bytes(topic[:80])!r} but the header says {expected!r}")
+
+
+def _expect(parts: Sequence[Part], count: int) -> Sequence[Part]:
+    if len(parts) != count:
+        raise WrongParts(f"{len(parts)} parts, {count} expected")
+    return parts
+
+
+def _array(payload: Part, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    expected = math.prod(shape) * dtype.itemsize
+    if len(payload) != expected:
+        raise WrongLength(f"payload of {len(payload)} bytes, header says {expected}")
+    if not expected:
+        return np.empty(shape, dtype)
+    array = np.frombuffer(payload, dtype).reshape(shape)
+    array.flags.writeable = False
+    return array

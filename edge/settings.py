@@ -1,0 +1,254 @@
+"""config.toml -> typed settings. Every key has a default or is required, bounds, and a description.
+
+Relative paths in the file are relative to the file. Environment variables `ALFA__TABLE__KEY` override it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from alfa.errors import BadInput
+from alfa.settings import LlmSettings, ModelSettings, first_problem, read_toml
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+# sun_path holds 108 bytes; the longest socket name we add to the runtime directory must fit beside it.
+_LONGEST_SOCKET_PATH = 107
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PathSettings(_Table):
+    """Where things lie. systemd sets the two directories; by hand they are beside config.toml."""
+
+    prompts: Path = Field(Path("prompts"), description="directory of prompt files, one TOML a class")
+    state: Path = Field(Path("var"), description="record, evidence, banks and calibrations (StateDirectory)")
+    runtime: Path = Field(Path("run"), description="ipc sockets (RuntimeDirectory), made with mode 0750")
+
+
+class FolderSource(_Table):
+    """Images of a directory, by name; what a line looks like without a camera."""
+
+    kind: Literal["folder"]
+    path: Path = Field(description="directory of images")
+    rate_hz: float = Field(2.0, gt=0, le=1000, description="parts a second")
+    loop: bool = Field(False, description="start over at the end instead of finishing")
+    limit: int = Field(0, ge=0, description="stop after this many parts; 0 for all")
+
+
+class VideoSource(_Table):
+    """A video file, frame by frame."""
+
+    kind: Literal["video"]
+    path: Path = Field(description="video file that OpenCV can read")
+    rate_hz: float = Field(0.0, ge=0, le=1000, description="parts a second; 0 for the file's own rate")
+    loop: bool = Field(False, description="start over at the end instead of finishing")
+    limit: int = Field(0, ge=0, description="stop after this many parts; 0 for all")
+
+
+class DeviceSource(_Table):
+    """A camera through OpenCV: a device number, a device path or an RTSP address."""
+
+    kind: Literal["device"]
+    device: int | str = Field(description="0, /dev/video0 or rtsp://...")
+    width: int = Field(0, ge=0, le=65535, description="asked of the camera; 0 leaves its own")
+    height: int = Field(0, ge=0, le=65535, description="asked of the camera; 0 leaves its own")
+    rate_hz: float = Field(0.0, ge=0, le=1000, description="asked of the camera; 0 leaves its own")
+    limit: int = Field(0, ge=0, description="stop after this many parts; 0 for no end")
+
+
+class SyntheticSource(_Table):
+    """Rendered parts with known defects, the same for the same seed: demo and tests."""
+
+    kind: Literal["synthetic"]
+    seed: int = Field(0, ge=0, lt=2**32, description="same seed, same parts")
+    rate_hz: float = Field(2.0, gt=0, le=1000, description="parts a second")
+    defect_rate: float = Field(0.25, ge=0, le=1, description="share of defective parts")
+    width: int = Field(640, ge=64, le=8192, description="pixels")
+    height: int = Field(480, ge=64, le=8192, description="pixels")
+    limit: int = Field(0, ge=0, description="stop after this many parts; 0 for no end")
+
+
+Source = Annotated[FolderSource | VideoSource | DeviceSource | SyntheticSource, Field(discriminator="kind")]
+
+
+class AlarmSettings(_Table):
+    """NG alarm: raised when at least k of the last n parts were NG; stays until acknowledged."""
+
+    k: int = Field(1, ge=1, le=1000, description="NG parts that raise the alarm")
+    n: int = Field(1, ge=1, le=1000, description="among this many last parts")
+
+    @model_validator(mode="after")
+    def _k_fits_in_n(self) -> Self:
+        if self.k > self.n:
+            raise ValueError("k parts cannot be among fewer than k; make n at least k")
+        return self
+
+
+class LineSettings(_Table):
+    """One camera and what its parts are judged with."""
+
+    source: Source
+    prompts: str = Field(pattern=NAME_PATTERN, description="class: file NAME.toml in paths.prompts")
+    bank: Path | None = Field(None, description="memory bank from `alfa-bank teach`")
+    calibration: Path | None = Field(None, description="file from `alfa-calibrate`")
+    detector: str = Field("main", pattern=NAME_PATTERN, description="name of the detector that judges it")
+    index: int = Field(0, ge=0, le=255, description="PLC block: registers from base + 32 x index")
+    recipe: int = Field(0, ge=0, le=65535, description="number the PLC sees for this prompt set")
+    overload: Literal["every", "latest"] = Field(
+        "every", description="every: a full queue is a FAULT; latest: the newest frame wins"
+    )
+    free_running: bool = Field(False, description="with `latest`: skipped frames are counted, not FAULTs")
+    max_age_ms: int = Field(10_000, ge=1, le=3_600_000, description="an older frame is FAULT(stale)")
+    alarm: AlarmSettings = AlarmSettings()
+
+
+class DetectorSettings(_Table):
+    """The worker on the GPU."""
+
+    max_batch: int = Field(8, ge=1, le=256, description="frames judged at once, across lines")
+    batch_wait_ms: float = Field(5.0, ge=0, le=1000, description="wait for more frames to fill a batch")
+    queue: int = Field(64, ge=1, le=10_000, description="frames of one line that may wait")
+    history: int = Field(1000, ge=1, le=100_000, description="verdicts of a line kept for replay")
+    map_every_ok: int = Field(20, ge=1, le=100_000, description="picture for every n-th OK part")
+    jpeg_quality: int = Field(90, ge=10, le=100, description="of the judged image in map messages")
+    hang_s: float = Field(60.0, ge=1, le=3600, description="one batch longer than this is a hang")
+
+
+class ResultsSettings(_Table):
+    """The record and the deadlines of the accounting."""
+
+    database: str = Field("results.sqlite", pattern=NAME_PATTERN, description="file in paths.state")
+    evidence: str = Field("evidence", pattern=NAME_PATTERN, description="directory in paths.state")
+    evidence_max_mb: int = Field(2000, ge=1, le=10_000_000, description="oldest pictures go first")
+    evidence_max_days: int = Field(30, ge=1, le=10_000, description="older pictures go")
+    no_verdict_after_ms: int = Field(15_000, ge=100, le=3_600_000, description="then FAULT(no_verdict)")
+    lost_after_ms: int = Field(1000, ge=600, le=60_000, description="no beat this long: upstream is lost")
+
+
+class PlcSettings(_Table):
+    """Modbus TCP server (the PLC) that shows the verdicts. Without this table no PLC is driven."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="address of the PLC")
+    port: int = Field(502, ge=1, le=65535, description="its Modbus TCP port")
+    unit: int = Field(1, ge=0, le=255, description="Modbus unit id")
+    base: int = Field(0, ge=0, le=60_000, description="first holding register of line index 0")
+    heartbeat_ms: int = Field(200, ge=20, le=10_000, description="a third of the PLC's watchdog or less")
+    timeout_ms: int = Field(300, ge=20, le=10_000, description="of one Modbus request")
+
+
+class Settings(BaseSettings):
+    """The whole of config.toml."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="ALFA__", env_nested_delimiter="__"
+    )
+
+    model: ModelSettings = ModelSettings()
+    llm: LlmSettings = LlmSettings()
+    paths: PathSettings = PathSettings()
+    detector: DetectorSettings = DetectorSettings()
+    results: ResultsSettings = ResultsSettings()
+    plc: PlcSettings | None = None
+    lines: dict[str, LineSettings] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _lines_are_well_named_and_apart(self) -> Self:
+        for name in self.lines:
+            if not re.match(NAME_PATTERN, name):
+                raise ValueError(f"line name {name!r}: use letters, digits, '_', '-' and '.', at most 64")
+        indices = [line.index for line in self.lines.values()]
+        if self.plc is not None and len(set(indices)) != len(indices):
+            raise ValueError("two lines have the same `index`; each needs PLC registers of its own")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file (which arrives as init settings)."""
+        return env_settings, init_settings
+
+    def lines_of(self, detector: str) -> dict[str, LineSettings]:
+        """The lines that the detector of this name judges, by name."""
+        return {name: line for name, line in self.lines.items() if line.detector == detector}
+
+    def detectors(self) -> list[str]:
+        """The names of all detectors that lines ask for."""
+        return sorted({line.detector for line in self.lines.values()})
+
+    def camera_endpoint(self, line: str) -> str:
+        """Where the line's camera publishes `frame/` and `beat/camera/`."""
+        return f"ipc://{self.paths.runtime}/camera-{line}.sock"
+
+    def detector_endpoint(self, detector: str) -> str:
+        """Where the detector publishes `verdict/`, `map/` and `beat/detector/`."""
+        return f"ipc://{self.paths.runtime}/detector-{detector}.sock"
+
+    def replay_endpoint(self, detector: str) -> str:
+        """Where the detector answers replay requests (ROUTER)."""
+        return f"ipc://{self.paths.runtime}/replay-{detector}.sock"
+
+    def results_endpoint(self) -> str:
+        """Where results publishes `beat/results/`."""
+        return f"ipc://{self.paths.runtime}/results.sock"
+
+
+def load_settings(config: Path) -> Settings:
+    """Read, validate and resolve a config.toml.
+
+    Raises:
+        BadInput: file missing or malformed, unknown key, wrong type, value out of bounds; names the key.
+    """
+    table = read_toml(config)
+    try:
+        settings = Settings(**table)
+    except ValidationError as error:
+        raise first_problem(config, error) from error
+    return _resolved(settings, config)
+
+
+def _resolved(settings: Settings, config: Path) -> Settings:
+    """All paths absolute, seen from the file, so that a service's working directory does not matter."""
+    home = config.resolve().parent
+    paths = settings.paths.model_copy(
+        update={name: (home / getattr(settings.paths, name)) for name in PathSettings.model_fields}
+    )
+    lines = {name: _resolved_line(line, home) for name, line in settings.lines.items()}
+    resolved = settings.model_copy(update={"paths": paths, "lines": lines})
+    for endpoint in (
+        *map(resolved.camera_endpoint, lines),
+        *map(resolved.replay_endpoint, resolved.detectors()),
+    ):
+        if len(endpoint.removeprefix("ipc://").encode()) > _LONGEST_SOCKET_PATH:
+            raise BadInput(
+                config,
+                "paths.runtime",
+                str(paths.runtime),
+                f"makes socket names longer than {_LONGEST_SOCKET_PATH} bytes; use a shorter path",
+            )
+    return resolved
+
+
+def _resolved_line(line: LineSettings, home: Path) -> LineSettings:
+    update: dict[str, Any] = {
+        name: home / path for name in ("bank", "calibration") if (path := getattr(line, name)) is not None
+    }
+    if isinstance(line.source, FolderSource | VideoSource):
+        update["source"] = line.source.model_copy(update={"path": home / line.source.path})
+    return line.model_copy(update=update)

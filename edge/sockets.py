@@ -1,0 +1,141 @@
+"""Every ZeroMQ socket of the line is made here: kind, high-water marks, limits, who binds.
+
+    camera    PUB  binds     frame/, beat/camera/        -> detector (SUB), results (SUB, beats only)
+    detector  PUB  binds     verdict/, map/, beat/...    -> results, edge-watch, anyone (SUB)
+    detector  ROUTER binds   replay/                     <- results (DEALER), any late subscriber
+    results   PUB  binds     beat/results/               -> anyone
+
+Options are set before bind or connect: ZeroMQ ignores a high-water mark that comes later.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeAlias
+
+import zmq
+
+from alfa.errors import Fault
+from edge.messages import Part
+
+Socket: TypeAlias = zmq.Socket[bytes]
+
+FRAME_HWM = 16  # frames that may wait in a pipe: 16 x 36 MB of 12-megapixel colour is the memory bound
+VERDICT_HWM = 10_000
+BEAT_HWM = 100
+MAX_MESSAGE_BYTES = 512 * 1024 * 1024  # a larger part closes the connection before it is read
+_IPC = "ipc://"
+_DIRECTORY_MODE = 0o750
+
+
+class Sockets:
+    """Owns the ZeroMQ context, every socket made from it and the locks on the names they are bound to.
+
+    One per process and used from one thread; leaving the `with` block closes everything without lingering.
+    """
+
+    def __init__(self) -> None:
+        self._context = zmq.Context()
+        self._locks: list[int] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._context.destroy(linger=0)
+        for lock in self._locks:
+            os.close(lock)
+
+    def publisher(self, endpoint: str, hwm: int) -> Socket:
+        """A bound PUB socket: never blocks; a subscriber that is `hwm` messages behind loses the newest.
+
+        Raises:
+            Fault: the endpoint is in use by another process, or cannot be made.
+        """
+        socket = self._socket(zmq.PUB, hwm)
+        self._bind(socket, endpoint)
+        return socket
+
+    def subscriber(self, endpoints: Iterable[str], topics: Iterable[bytes], hwm: int) -> Socket:
+        """A SUB socket connected to each endpoint; peers may come later, ZeroMQ reconnects by itself."""
+        socket = self._socket(zmq.SUB, hwm)
+        for topic in topics:
+            socket.setsockopt(zmq.SUBSCRIBE, topic)
+        for endpoint in endpoints:
+            socket.connect(endpoint)
+        return socket
+
+    def replay_server(self, endpoint: str) -> Socket:
+        """A bound ROUTER socket.
+
+        Raises:
+            Fault: the endpoint is in use by another process, or cannot be made.
+        """
+        socket = self._socket(zmq.ROUTER, BEAT_HWM)
+        self._bind(socket, endpoint)
+        return socket
+
+    def replay_client(self, endpoint: str) -> Socket:
+        """A DEALER socket connected to a replay server."""
+        socket = self._socket(zmq.DEALER, BEAT_HWM)
+        socket.connect(endpoint)
+        return socket
+
+    def wake_pair(self, name: str) -> tuple[Socket, Socket]:
+        """Two connected in-process sockets: a thread sends on the second to wake a poller of the first."""
+        receiver, sender = self._socket(zmq.PAIR, 0), self._socket(zmq.PAIR, 0)
+        receiver.bind(f"inproc://{name}")
+        sender.connect(f"inproc://{name}")
+        return receiver, sender
+
+    def _socket(self, kind: int, hwm: int) -> Socket:
+        socket: Socket = self._context.socket(kind)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.SNDHWM, hwm)
+        socket.setsockopt(zmq.RCVHWM, hwm)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        return socket
+
+    def _bind(self, socket: Socket, endpoint: str) -> None:
+        if endpoint.startswith(_IPC):
+            self._claim(Path(endpoint.removeprefix(_IPC)))
+        try:
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise Fault("endpoint_unusable", f"cannot bind {endpoint}: {error.strerror}") from error
+
+    def _claim(self, path: Path) -> None:
+        """Lock the name: ZeroMQ would silently take an ipc address away from its present owner."""
+        try:
+            path.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+            lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise Fault("endpoint_unusable", f"cannot make {path}: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise Fault(
+                "endpoint_in_use", f"{path} is served by another process; stop that one first"
+            ) from error
+        self._locks.append(lock)
+
+
+def send(socket: Socket, parts: list[Part]) -> None:
+    """Send one multipart message without copying large parts; the caller must not change them afterwards."""
+    socket.send_multipart(parts, copy=False)
+
+
+def receive(socket: Socket) -> list[Part] | None:
+    """One multipart message if one is there, as views of ZeroMQ's own memory; None where there is none."""
+    try:
+        frames = socket.recv_multipart(zmq.DONTWAIT, copy=False)
+    except zmq.Again:
+        return None
+    return [frame.buffer for frame in frames]
