@@ -1,0 +1,46 @@
+# Every target sets up what it needs by itself on a machine with Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUTPUT ?= demo-output
+
+.PHONY: help install demo test lint format clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than 3.11; say which to use: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "error: no venv module for $(PYTHON); on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+
+# Stamps, so that a second call installs nothing and a changed dependency list installs again.
+$(VENV)/.installed: $(BIN)/pip pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed  ## the product into ./.venv
+
+demo: $(VENV)/.installed  ## a synthetic line from camera to PLC, pictures in ./demo-output
+	$(BIN)/edge-demo --output $(OUTPUT)
+
+test: lint  ## lint, types and all tests
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed-dev  ## ruff and mypy strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev  ## ruff's formatter and its safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and what the demo wrote
+	rm -rf $(VENV) $(OUTPUT)
