@@ -69,11 +69,13 @@ def window_layout(grid: Grid, scale: int, device: torch.device = _CPU) -> Window
     if not 1 <= scale <= min(grid.rows, grid.cols):
         advice = f"a window must fit into the model's {grid.rows}x{grid.cols} patches; choose smaller scales"
         raise BadInput("model", "scales", scale, advice)
-    patches = torch.arange(grid.patches, device=device).view(grid.rows, grid.cols)
-    indices = patches.unfold(0, scale, 1).unfold(1, scale, 1).reshape(-1, scale * scale)
-    coverage = torch.zeros(grid.patches, indices.shape[0], device=device)
-    coverage.scatter_(0, indices.T.contiguous(), 1.0)
-    return WindowLayout(grid, scale, indices.contiguous(), coverage)
+    # The first caller may be in inference mode; the cached tensors must still serve training code.
+    with torch.inference_mode(mode=False):
+        patches = torch.arange(grid.patches, device=device).view(grid.rows, grid.cols)
+        indices = patches.unfold(0, scale, 1).unfold(1, scale, 1).reshape(-1, scale * scale).contiguous()
+        coverage = torch.zeros(grid.patches, indices.shape[0], device=device)
+        coverage.scatter_(0, indices.T.contiguous(), 1.0)
+    return WindowLayout(grid, scale, indices, coverage)
 
 
 def harmonic_aggregate(scores: Tensor, layout: WindowLayout) -> Tensor:
@@ -99,5 +101,5 @@ def harmonic_mean_levels(maps: Sequence[Tensor]) -> Tensor:
 
 def to_pixels(patch_map: Tensor, grid: Grid, size: tuple[int, int]) -> Tensor:
     """Bilinear interpolation of a (B, P) patch map to (B, h, w), with patch centres kept in place."""
-    planes = patch_map.view(-1, 1, grid.rows, grid.cols)
+    planes = patch_map.reshape(-1, 1, grid.rows, grid.cols)
     return functional.interpolate(planes, size=size, mode="bilinear", align_corners=False).squeeze(1)

@@ -1,0 +1,53 @@
+"""The anomaly scores: Eq. 10 (image), Eq. 11 (windows) and Eq. 12 (both together).
+
+A softmax over two classes is the sigmoid of their logit difference; written so, it neither overflows nor
+loses the order of the scores to 0/0 when the temperature is small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from alfa.adaptation import AdaptedPrompts
+from alfa.windows import Grid, harmonic_aggregate, harmonic_mean_levels, window_layout
+
+
+def softmax_score(logit_difference: Tensor, temperature: float) -> Tensor:
+    """exp(a / tau) / (exp(a / tau) + exp(n / tau)) from a - n, in float32; the form of Eq. 10 and 11.
+
+    The paper prints no temperature (tau = 1); cosines need one to spread.
+    """
+    return torch.sigmoid(logit_difference.float() / temperature)
+
+
+def global_score(image: Tensor, adapted: AdaptedPrompts, temperature: float) -> Tensor:
+    """S_G (Eq. 10): (B,) from f(x), (B, d), and the image's two text vectors."""
+    return softmax_score((image * adapted.direction).sum(dim=1), temperature)
+
+
+def local_map(logits: Sequence[Tensor], grid: Grid, scales: Sequence[int], temperature: float) -> Tensor:
+    """The map of averaged S_L (Eq. 11) per patch: harmonic over covering windows, then over levels.
+
+    Args:
+        logits: logit differences per level, (B, N_level); a level beyond the scales is the patch level.
+        grid: the patch grid.
+        scales: the window scales, in the order of `logits`.
+        temperature: tau.
+
+    Returns:
+        (B, P), in [0, 1].
+    """
+    level_scales = [*scales, *[1] * (len(logits) - len(scales))]
+    maps = [
+        harmonic_aggregate(softmax_score(level, temperature), window_layout(grid, scale, level.device))
+        for level, scale in zip(logits, level_scales, strict=True)
+    ]
+    return harmonic_mean_levels(maps)
+
+
+def image_score(s_global: Tensor, s_local_max: Tensor) -> Tensor:
+    """S = (S_G + max S_L) / 2 (Eq. 12), (B,)."""
+    return (s_global + s_local_max) / 2
