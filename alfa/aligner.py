@@ -89,7 +89,7 @@ def aligner(name: str) -> Aligner:
 def local_logits(
     features: ImageFeatures, adapted: AdaptedPrompts, form: Aligner, patch_level: bool = True
 ) -> list[Tensor]:
-    """Logit differences of Eq. 11 for every level: one per window scale, then the patch level if there is one.
+    """Logit differences of Eq. 11 for every level: the window scales, then the patch level if there is one.
 
     The patch level is scored without W: its projection was trained to meet the text, so it has no gap left
     to bridge.

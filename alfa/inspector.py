@@ -1,0 +1,311 @@
+"""The whole method: a batch of images becomes a batch of inspections (Sec. 4)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alfa.adaptation import AdaptedPrompts, TextEmbeddings, adapt, embed_prompts
+from alfa.aligner import aligner, local_logits
+from alfa.backbone import Backbone, ImageFeatures
+from alfa.calibration import Binding, Calibration
+from alfa.files import content_hash
+from alfa.memory import MemoryBank
+from alfa.prompting.promptset import PromptSet, load_prompt_set
+from alfa.region import Region, region_above
+from alfa.scoring import global_score, image_score, local_map
+from alfa.settings import ModelSettings
+from alfa.windows import Grid, to_pixels
+
+__all__ = ["Inspection", "Inspector", "Reason", "Recipe", "Region", "judge"]
+
+# Where good and abnormal prompts weigh the same; without calibration nothing better is known.
+UNCALIBRATED_THRESHOLD = 0.5
+REASONS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A descriptor that fits the image (Sec. 5.4).
+
+    Attributes:
+        text: the descriptor.
+        similarity: its cosine with the image.
+    """
+
+    text: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inspection:
+    """What the method says of one image.
+
+    Attributes:
+        score: S (Eq. 12).
+        threshold: of the score; 0.5 without calibration.
+        calibrated: whether the threshold comes from good images.
+        anomalous: whether the score is above the threshold, or is not a number.
+        s_global: S_G (Eq. 10).
+        s_local_max: max over patches of the map, distances to the bank included.
+        anomaly_map: (h, w) float16 at model resolution.
+        region: where the map is above its threshold, in pixels of the image as captured.
+        reasons: the descriptors nearest to the image, best first, at most five.
+        kept_normal: how many normal prompts the adaptation kept.
+        kept_abnormal: how many abnormal ones.
+        side_was_empty: whether a side would have lost all its prompts and kept them all instead.
+        finite: whether score and map are finite; where not, the image is not judged.
+    """
+
+    score: float
+    threshold: float
+    calibrated: bool
+    anomalous: bool
+    s_global: float
+    s_local_max: float
+    anomaly_map: NDArray[np.float16]
+    region: Region | None
+    reasons: tuple[Reason, ...]
+    kept_normal: int
+    kept_abnormal: int
+    side_was_empty: bool
+    finite: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recipe:
+    """What one line needs beside the backbone.
+
+    Attributes:
+        prompt_set: the prompts of the product.
+        text: their embeddings.
+        bank: features of good parts, where taught.
+        calibration: thresholds, where calibrated.
+        grid: the backbone's patch grid.
+        map_size: (h, w) of the maps.
+        binding: hashes of model, prompts, bank and method: what its scores depend on.
+    """
+
+    prompt_set: PromptSet
+    text: TextEmbeddings
+    bank: MemoryBank | None
+    calibration: Calibration | None
+    grid: Grid
+    map_size: tuple[int, int]
+    binding: Binding
+
+    @classmethod
+    def load(
+        cls,
+        backbone: Backbone,
+        prompts_path: Path,
+        bank_path: Path | None = None,
+        calibration_path: Path | None = None,
+    ) -> Recipe:
+        """Read the files of one line, check that they belong together, and encode the prompts once.
+
+        Raises:
+            BadInput: a file is missing or damaged, or was made for another model, prompt set or bank.
+        """
+        prompt_set = load_prompt_set(prompts_path)
+        bank = None if bank_path is None else _matching_bank(backbone, bank_path)
+        binding = Binding(
+            weights_hash=backbone.weights_hash,
+            prompts_hash=prompt_set.content_hash,
+            bank_hash="" if bank is None else bank.content_hash,
+            method_hash=method_hash(backbone),
+        )
+        return cls(
+            prompt_set=prompt_set,
+            text=embed_prompts(backbone, prompt_set, where=str(prompts_path)),
+            bank=bank,
+            calibration=None
+            if calibration_path is None
+            else _matching_calibration(binding, calibration_path),
+            grid=backbone.grid,
+            map_size=backbone.image_size,
+            binding=binding,
+        )
+
+    @property
+    def prompts_hash(self) -> str:
+        """Content hash of the prompts."""
+        return self.binding.prompts_hash
+
+    @property
+    def bank_hash(self) -> str:
+        """Content hash of the memory bank; empty without one."""
+        return self.binding.bank_hash
+
+    @property
+    def calibration_hash(self) -> str:
+        """Content hash of the calibration; empty without one."""
+        return "" if self.calibration is None else self.calibration.content_hash
+
+    @property
+    def score_threshold(self) -> float:
+        """Scores above it are anomalous."""
+        return UNCALIBRATED_THRESHOLD if self.calibration is None else self.calibration.score_threshold
+
+    @property
+    def map_threshold(self) -> float:
+        """Map values above it make the region."""
+        return UNCALIBRATED_THRESHOLD if self.calibration is None else self.calibration.map_threshold
+
+    @property
+    def map_scale(self) -> tuple[float, float]:
+        """(good median, threshold) of the map: the fixed scale on which it is shown."""
+        if self.calibration is None:
+            return 0.0, UNCALIBRATED_THRESHOLD
+        return self.calibration.map_median, self.calibration.map_threshold
+
+
+class Inspector:
+    """Backbone, recipe and settings in one: images in, inspections out."""
+
+    def __init__(self, backbone: Backbone, recipe: Recipe, settings: ModelSettings) -> None:
+        self.backbone = backbone
+        self.recipe = recipe
+        self.settings = settings
+
+    @classmethod
+    def load(
+        cls,
+        prompts: Path,
+        bank: Path | None = None,
+        calibration: Path | None = None,
+        settings: ModelSettings | None = None,
+    ) -> Inspector:
+        """Load the model and the files of one line.
+
+        Raises:
+            BadInput: a file or setting is wrong, or they do not belong together.
+        """
+        settings = settings or ModelSettings()
+        backbone = Backbone.load(settings)
+        return cls(backbone, Recipe.load(backbone, prompts, bank, calibration), settings)
+
+    def inspect(self, images: Sequence[NDArray[np.uint8]]) -> list[Inspection]:
+        """Judge images (H, W, 3) RGB uint8 of any size, as one batch."""
+        if not images:
+            return []
+        features = self.backbone.encode_images(self.backbone.preprocess(images))
+        return judge(features, self.recipe, self.settings, [image.shape[:2] for image in images])
+
+
+@torch.inference_mode()
+def judge(
+    features: ImageFeatures, recipe: Recipe, settings: ModelSettings, sizes: Sequence[tuple[int, int]]
+) -> list[Inspection]:
+    """Judge a batch of encoded images of one line; pure.
+
+    Args:
+        features: of B images.
+        recipe: the line's prompts, bank and calibration.
+        settings: the method's numbers.
+        sizes: (height, width) of each image as captured.
+    """
+    adapted = adapt(features.image, recipe.text, settings.contextual_k)
+    s_global = global_score(features.image, adapted, settings.temperature)
+    patch_map = _patch_map(features, adapted, recipe, settings)
+    s_local_max = patch_map.amax(dim=1)
+    results = _to_host(
+        scores=torch.stack([image_score(s_global, s_local_max), s_global, s_local_max], dim=1),
+        maps=to_pixels(patch_map, recipe.grid, recipe.map_size).half(),
+        descriptors=features.image @ recipe.text.descriptors.T,
+        adapted=adapted,
+    )
+    return [_inspection(results, index, recipe, size) for index, size in enumerate(sizes)]
+
+
+def _patch_map(
+    features: ImageFeatures, adapted: AdaptedPrompts, recipe: Recipe, settings: ModelSettings
+) -> Tensor:
+    """(B, P): S_L averaged over scales (Sec. 4.3), with the bank's distances on top where there is one."""
+    logits = local_logits(features, adapted, aligner(settings.aligner), settings.patch_level)
+    patch_map = local_map(logits, recipe.grid, settings.scales, settings.temperature)
+    return patch_map if recipe.bank is None else patch_map + recipe.bank.distances(features)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Results:
+    """A batch's results on the host, so that the device is waited for once a batch and not once a value."""
+
+    scores: NDArray[np.float32]  # (B, 3): S, S_G, max of the map
+    maps: NDArray[np.float16]  # (B, h, w)
+    reasons: NDArray[np.int64]  # (B, k), the nearest descriptors, best first
+    similarities: NDArray[np.float32]  # (B, k), theirs
+    kept: NDArray[np.int64]  # (B, 2): normal, abnormal
+    side_was_empty: NDArray[np.bool_]  # (B,)
+    finite: NDArray[np.bool_]  # (B,)
+
+
+def _to_host(scores: Tensor, maps: Tensor, descriptors: Tensor, adapted: AdaptedPrompts) -> _Results:
+    similarities, reasons = descriptors.topk(min(REASONS_SHOWN, descriptors.shape[1]), dim=1)
+    kept = torch.stack([adapted.kept_normal.sum(dim=1), adapted.kept_abnormal.sum(dim=1)], dim=1)
+    finite = torch.isfinite(scores).all(dim=1) & torch.isfinite(maps).flatten(1).all(dim=1)
+    return _Results(
+        scores=scores.cpu().numpy(),
+        maps=maps.cpu().numpy(),
+        reasons=reasons.cpu().numpy(),
+        similarities=similarities.cpu().numpy(),
+        kept=kept.cpu().numpy(),
+        side_was_empty=(adapted.normal_was_empty | adapted.abnormal_was_empty).cpu().numpy(),
+        finite=finite.cpu().numpy(),
+    )
+
+
+def _inspection(results: _Results, index: int, recipe: Recipe, size: tuple[int, int]) -> Inspection:
+    score, s_global, s_local_max = results.scores[index].tolist()
+    finite = bool(results.finite[index])
+    kept_normal, kept_abnormal = results.kept[index].tolist()
+    nearest = zip(results.reasons[index].tolist(), results.similarities[index].tolist(), strict=True)
+    return Inspection(
+        score=score,
+        threshold=recipe.score_threshold,
+        calibrated=recipe.calibration is not None,
+        # Not `score > threshold`: a score that is not a number must never read as good.
+        anomalous=not (finite and score <= recipe.score_threshold),
+        s_global=s_global,
+        s_local_max=s_local_max,
+        anomaly_map=results.maps[index],
+        region=region_above(results.maps[index], recipe.map_threshold, size),
+        reasons=tuple(Reason(recipe.prompt_set.descriptors[i], cosine) for i, cosine in nearest),
+        kept_normal=kept_normal,
+        kept_abnormal=kept_abnormal,
+        side_was_empty=bool(results.side_was_empty[index]),
+        finite=finite,
+    )
+
+
+def method_hash(backbone: Backbone) -> str:
+    """Names everything but weights, prompts and bank that the scores depend on."""
+    settings = backbone.settings
+    method = {
+        "scales": settings.scales,
+        "patch_level": settings.patch_level,
+        "aligner": settings.aligner,
+        "temperature": settings.temperature,
+        "contextual_k": settings.contextual_k,
+        "preprocess_hash": backbone.preprocess_hash,
+    }
+    return content_hash(json.dumps(method, sort_keys=True).encode())
+
+
+def _matching_bank(backbone: Backbone, path: Path) -> MemoryBank:
+    bank = MemoryBank.load(path)
+    bank.require_match(backbone, path)
+    return bank.to(backbone.device)
+
+
+def _matching_calibration(binding: Binding, path: Path) -> Calibration:
+    calibration = Calibration.load(path)
+    calibration.require_match(binding, path)
+    return calibration

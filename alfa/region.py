@@ -1,0 +1,52 @@
+"""Where in the captured image the anomaly map lies above its threshold; free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The part of an image above the map's threshold, in pixels of the image as captured.
+
+    Attributes:
+        x: left edge of the box.
+        y: upper edge of the box.
+        width: of the box.
+        height: of the box.
+        area: of the pixels above the threshold alone, at most width * height.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    area: int
+
+
+def region_above(anomaly_map: NDArray[np.floating], threshold: float, size: tuple[int, int]) -> Region | None:
+    """The box around all of the map that is above `threshold`, or None where nothing is.
+
+    Args:
+        anomaly_map: (h, w), at model resolution.
+        threshold: a value strictly above it counts.
+        size: (height, width) of the image as captured, which the map covers whole.
+    """
+    above = anomaly_map > threshold
+    if not above.any():
+        return None
+    y, height = _stretched(above.any(axis=1), size[0])
+    x, width = _stretched(above.any(axis=0), size[1])
+    share = np.count_nonzero(above) / above.size
+    return Region(x, y, width, height, area=max(1, round(share * size[0] * size[1])))
+
+
+def _stretched(occupied: NDArray[np.bool_], length: int) -> tuple[int, int]:
+    """Start and extent of the occupied cells along one axis, stretched to `length` pixels."""
+    cells = np.flatnonzero(occupied)
+    start = int(cells[0]) * length // occupied.size
+    end = -(-(int(cells[-1]) + 1) * length // occupied.size)
+    return start, end - start
