@@ -127,8 +127,8 @@ def _broken_edge(canvas: Canvas, rng: np.random.Generator) -> None:
     """A piece broken out of the rim, with a bright fracture around it."""
     plate, unit = canvas.plate, canvas.plate.unit
     x, y = _place_on_rim(canvas, rng)
-    angles = np.sort(rng.uniform(0, 2 * np.pi, 13))
-    radii = rng.uniform(24, 46) * unit * rng.uniform(0.72, 1.12, 13)
+    angles = (np.arange(13) + rng.uniform(-0.4, 0.4, 13)) * 2 * np.pi / 13
+    radii = rng.uniform(24, 46) * unit * rng.uniform(0.65, 1.15, 13)
     corners = np.stack([x + radii * np.cos(angles), y + radii * np.sin(angles)], axis=1)
     bite = np.zeros_like(canvas.mask)
     cv2.fillPoly(bite, [np.rint(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Plane: TypeAlias = npt.NDArray[np.float32]
+Plane: TypeAlias = npt.NDArray[np.floating[Any]]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 _BELT = 44.0
@@ -114,11 +114,13 @@ def _blank(x: Plane, y: Plane, width: int, height: int, unit: float) -> Plane:
     outline = _rounded_box(x, y, 0.455 * width, 0.45 * height, 34 * unit)
     bore = np.hypot(x, y) - 76 * unit
     slots = [_rounded_box(x - side * 0.3 * width, y, 15 * unit, 52 * unit, 15 * unit) for side in (-1, 1)]
-    return np.maximum.reduce([outline, -bore, *(-slot for slot in slots)])
+    blank: Plane = np.maximum.reduce([outline, -bore, *(-slot for slot in slots)])
+    return blank
 
 
 def _hole(x: Plane, y: Plane, width: int, height: int, hole: Hole) -> Plane:
-    return np.hypot(x + (width - 1) / 2 - hole.x, y + (height - 1) / 2 - hole.y) - hole.radius
+    distance: Plane = np.hypot(x + (width - 1) / 2 - hole.x, y + (height - 1) / 2 - hole.y) - hole.radius
+    return distance
 
 
 def _rounded_box(x: Plane, y: Plane, half_width: float, half_height: float, radius: float) -> Plane:
@@ -131,7 +133,8 @@ def _rounded_box(x: Plane, y: Plane, half_width: float, half_height: float, radi
 
 def _coverage(distance: Plane) -> Plane:
     """Anti-aliased inside of a signed distance."""
-    return np.clip(0.5 - distance, 0.0, 1.0)
+    inside: Plane = np.clip(0.5 - distance, 0.0, 1.0)
+    return inside
 
 
 def _lit(distance: Plane, ring: Plane, belt: Plane, unit: float) -> Plane:
@@ -150,7 +153,7 @@ def _lit(distance: Plane, ring: Plane, belt: Plane, unit: float) -> Plane:
 
 def _shadow(distance: Plane, unit: float) -> Plane:
     """What the plate keeps from the belt: its outline, shifted away from the lamp and blurred."""
-    shift = np.float32([[1, 0, 5 * unit], [0, 1, 7 * unit]])
+    shift = np.array([[1, 0, 5 * unit], [0, 1, 7 * unit]], dtype=np.float32)
     rows, columns = distance.shape
     moved = cv2.warpAffine(_coverage(distance), shift, (columns, rows), borderMode=cv2.BORDER_REPLICATE)
     shadow: Plane = cv2.GaussianBlur(moved, (0, 0), max(6 * unit, 0.5))
@@ -161,7 +164,8 @@ def _belt(rng: np.random.Generator, height: int, width: int, unit: float) -> Pla
     weave = cv2.GaussianBlur(
         rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), max(1.4 * unit, 0.3)
     )
-    return (_BELT + 5.0 * weave / weave.std()).astype(np.float32)
+    belt: Plane = (_BELT + 5.0 * weave / weave.std()).astype(np.float32)
+    return belt
 
 
 def _brush(rng: np.random.Generator, height: int, width: int, unit: float) -> Plane:
@@ -169,4 +173,5 @@ def _brush(rng: np.random.Generator, height: int, width: int, unit: float) -> Pl
     noise = rng.normal(0, 1, (height, width)).astype(np.float32)
     fine = cv2.GaussianBlur(noise, (0, 0), sigmaX=max(26 * unit, 1.0), sigmaY=max(0.6 * unit, 0.3))
     coarse = cv2.GaussianBlur(noise, (0, 0), sigmaX=max(60 * unit, 1.0), sigmaY=max(2.5 * unit, 0.5))
-    return (5.0 * fine / fine.std() + 2.5 * coarse / coarse.std()).astype(np.float32)
+    marks: Plane = (5.0 * fine / fine.std() + 2.5 * coarse / coarse.std()).astype(np.float32)
+    return marks

@@ -14,7 +14,7 @@ from edge.camera.sources.base import Captured, End, Shot
 from edge.settings import SyntheticSource
 
 _KINDS = tuple(kind for kind in Defect if kind is not Defect.NONE)
-_RUST_RGB = (108.0, 62.0, 30.0)
+_RUST_RGB = np.array((108.0, 62.0, 30.0), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,10 +131,11 @@ def _rusted(
     coloured: npt.NDArray[np.uint8], luminance: npt.NDArray[np.uint8], rust: Plane
 ) -> npt.NDArray[np.uint8]:
     """Brown where rust covers the steel, keeping half of its light and shade."""
-    brown = np.float32(_RUST_RGB) * (0.45 + luminance.astype(np.float32) / 200)[..., None]
+    brown = _RUST_RGB * (0.45 + luminance.astype(np.float32) / 200)[..., None]
     cover = 0.85 * rust[..., None]
     blended = coloured * (1.0 - cover) + brown * cover
-    return np.clip(blended, 0, 255).astype(np.uint8)
+    rusted: npt.NDArray[np.uint8] = np.clip(blended, 0, 255).astype(np.uint8)
+    return rusted
 
 
 def _tint_tables() -> tuple[npt.NDArray[np.uint8], ...]:
