@@ -1,0 +1,336 @@
+"""Where a model's weights come from: the embedded model, a local file, or a hub that open_clip knows.
+
+Importing this module imports open_clip, which takes seconds: `alfa.backbone` does so on loading only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import safetensors.torch
+import torch
+from open_clip.pretrained import download_pretrained, download_pretrained_from_hf, get_pretrained_cfg
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from safetensors import SafetensorError
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from alfa.errors import BadInput, Fault
+from alfa.files import HASH_DIGITS, file_hash
+from alfa.settings import EMBEDDED_MODEL, ModelSettings
+
+WEIGHTS_DIRECTORY = Path(__file__).parent / "weights"
+CONFIG_FILE = "open_clip_config.json"
+IMAGE_TOWER_FILE = "image_tower.safetensors"
+TEXT_TOWER_FILE = "text_tower.safetensors"
+
+_HUB_PREFIX = open_clip.factory.HF_HUB_PREFIX
+_WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+_PATCH_PROJECTION = "patch_proj."
+# What open_clip, torch and safetensors raise on a file that is damaged or holds something else.
+_DAMAGED = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    AttributeError,
+    StopIteration,
+    AssertionError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
+_LONGEST_CAUSE = 140
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipModel:
+    """An open_clip model with its weights, in evaluation mode, float32, on the CPU.
+
+    Attributes:
+        clip: open_clip's CLIP, CustomTextCLIP or CoCa.
+        tokenizer: open_clip's tokenizer for it.
+        model_id: name and origin of the weights, such as `ViT-B-16-plus-240/laion400m_e32`.
+        weights_hash: first digits of SHA-256 over the weight files, or over the random weights.
+        mean: per channel, in [0, 1].
+        std: per channel, in [0, 1].
+        patch_projection: c -> d for text-aligned patch tokens, where the model was trained with one.
+    """
+
+    clip: Any
+    tokenizer: Any
+    model_id: str
+    weights_hash: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    patch_projection: nn.Linear | None = None
+
+    def token_counts(self, prompts: Sequence[str]) -> list[int]:
+        """Tokens of each prompt, start and end tokens included, before any cut."""
+        if isinstance(self.tokenizer, SimpleTokenizer):
+            return [len(self.tokenizer.encode(prompt)) + 2 for prompt in prompts]
+        cleaned = [self.tokenizer.clean_fn(prompt) for prompt in prompts]
+        return [len(tokens) for tokens in self.tokenizer.tokenizer(cleaned).input_ids]
+
+
+def open_model(settings: ModelSettings) -> ClipModel:
+    """The model that the settings name.
+
+    Raises:
+        BadInput: unknown name or tag, or a weights file that is missing, cut short or of another model.
+        Fault: the weights had to be downloaded and could not be.
+    """
+    if settings.name == EMBEDDED_MODEL:
+        if settings.pretrained:
+            advice = f"{EMBEDDED_MODEL} brings its own weights; leave this empty"
+            raise BadInput("model", "pretrained", settings.pretrained, advice)
+        return open_directory(WEIGHTS_DIRECTORY / EMBEDDED_MODEL)
+    _require_known(settings)
+    origin = _locate(settings)
+    clip = _create(settings, origin)
+    preprocess = open_clip.get_model_preprocess_cfg(clip)
+    label = Path(settings.pretrained).name if settings.pretrained else ""
+    return ClipModel(
+        clip=clip.eval(),
+        tokenizer=_tokenizer(settings.name),
+        model_id="/".join(part for part in (settings.name, label) if part),
+        weights_hash=file_hash(origin.path) if origin.path else _random_weights_hash(settings.name, clip),
+        mean=tuple(preprocess["mean"]),
+        std=tuple(preprocess["std"]),
+    )
+
+
+def open_directory(directory: Path) -> ClipModel:
+    """A model whose frozen image tower and trained text side lie in two files (DESIGN 8); offline.
+
+    The image tower is loaded at its native grid, then its positions are resampled to the configured size.
+
+    Raises:
+        BadInput: a file is missing, cut short or does not fit the config.
+    """
+    config_file, image_file, text_file = (
+        _present(directory / name) for name in (CONFIG_FILE, IMAGE_TOWER_FILE, TEXT_TOWER_FILE)
+    )
+    config = _read_config(config_file)
+    clip = _build(config_file, config["model_cfg"])
+    _fill(clip.visual.trunk, image_file, _read_tensors(image_file))
+    _resize_grid(clip.visual)
+    text_side = _read_tensors(text_file)
+    patch_projection = _take_patch_projection(text_side)
+    # The trunk has its own file; the rest of the model must be in this one, and nothing else.
+    trunk = {f"visual.trunk.{name}": tensor for name, tensor in clip.visual.trunk.state_dict().items()}
+    _fill(clip, text_file, text_side | trunk)
+    return ClipModel(
+        clip=clip.eval(),
+        tokenizer=_tokenizer(f"{open_clip.factory.LOCAL_DIR_PREFIX}{directory}"),
+        model_id=directory.name,
+        weights_hash=file_hash(image_file, text_file),
+        mean=tuple(config["preprocess_cfg"]["mean"]),
+        std=tuple(config["preprocess_cfg"]["std"]),
+        patch_projection=patch_projection,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """A weights file and what open_clip knows about it: channel statistics, activation."""
+
+    path: Path | None
+    preprocess: dict[str, Any]
+    quick_gelu: bool = False
+
+
+def _require_known(settings: ModelSettings) -> None:
+    if settings.name.startswith(_HUB_PREFIX):
+        if settings.pretrained:
+            advice = "a hub model brings its own weights; leave this empty"
+            raise BadInput("model", "pretrained", settings.pretrained, advice)
+        return
+    known = open_clip.list_models()
+    if settings.name not in known:
+        near = difflib.get_close_matches(settings.name, [EMBEDDED_MODEL, *known], n=3, cutoff=0.5)
+        hint = f", such as {', '.join(near)}" if near else ""
+        raise BadInput(
+            "model", "name", settings.name, f"unknown model; use {EMBEDDED_MODEL} or open_clip's{hint}"
+        )
+
+
+def _locate(settings: ModelSettings) -> _Origin:
+    name, pretrained = settings.name, settings.pretrained
+    if name.startswith(_HUB_PREFIX):
+        return _Origin(_download(settings, None), {})
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if not pretrained:
+        return _Origin(None, _statistics(name, tags))
+    if pretrained in tags:
+        tag = get_pretrained_cfg(name, pretrained)
+        return _Origin(
+            _download(settings, tag), _statistics(name, [pretrained]), tag.get("quick_gelu", False)
+        )
+    path = Path(pretrained)
+    if not path.is_file():
+        hint = f"a tag ({', '.join(tags)})" if tags else "a tag (this model has none)"
+        raise BadInput("model", "pretrained", pretrained, f"is neither {hint} nor a file; check the path")
+    if path.suffix not in _WEIGHT_SUFFIXES:
+        raise BadInput(path, "", None, f"is no weights file by its name; use {' '.join(_WEIGHT_SUFFIXES)}")
+    return _Origin(path, _statistics(name, tags))
+
+
+def _statistics(name: str, tags: Sequence[str]) -> dict[str, Any]:
+    """Mean and std that the model's published weights were trained with; a bare file does not say."""
+    published = get_pretrained_cfg(name, tags[0]) if tags else {}
+    return {key: published[key] for key in ("mean", "std") if key in published}
+
+
+def _download(settings: ModelSettings, tag: dict[str, Any] | None) -> Path:
+    """The weights file in the cache, downloaded where it is not there yet.
+
+    A fault, not bad input: the name is one that open_clip knows; network, proxy or hub failed it.
+    """
+    try:
+        if tag is None:
+            return Path(download_pretrained_from_hf(settings.name.removeprefix(_HUB_PREFIX)))
+        return Path(download_pretrained(tag))
+    except (OSError, RuntimeError) as error:
+        named = "/".join(part for part in (settings.name, settings.pretrained) if part)
+        detail = (
+            f"{named} cannot be downloaded ({_cause(error)}); connect once or set model.pretrained to a file"
+        )
+        raise Fault("weights_unavailable", detail) from error
+
+
+def _create(settings: ModelSettings, origin: _Origin) -> Any:  # noqa: ANN401 - open_clip is untyped
+    hub = settings.name.startswith(_HUB_PREFIX)
+    try:
+        return open_clip.create_model(
+            settings.name,
+            pretrained=str(origin.path) if origin.path and not hub else None,
+            force_quick_gelu=origin.quick_gelu,
+            force_preprocess_cfg=origin.preprocess,
+            pretrained_text=False,
+        )
+    except _DAMAGED as error:
+        if origin.path is None:
+            raise
+        raise _unusable(origin.path, error) from error
+
+
+def _tokenizer(name: str) -> Any:  # noqa: ANN401 - open_clip is untyped
+    try:
+        tokenizer = open_clip.get_tokenizer(name)
+    except ModuleNotFoundError as error:
+        advice = f"its tokenizer needs the package {error.name}; install it"
+        raise BadInput("model", "name", name, advice) from error
+    except (OSError, ValueError) as error:
+        detail = f"the tokenizer of {name} cannot be downloaded or read ({_cause(error)})"
+        raise Fault("tokenizer_unavailable", detail) from error
+    if not isinstance(tokenizer, (SimpleTokenizer, HFTokenizer)):
+        raise BadInput("model", "name", name, "its tokenizer is not supported; choose another model")
+    return tokenizer
+
+
+def _random_weights_hash(name: str, clip: nn.Module) -> str:
+    import hashlib
+
+    _log.warning("model %s has random weights: its verdicts mean nothing; set model.pretrained", name)
+    digest = hashlib.sha256()
+    for key, tensor in sorted(clip.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:HASH_DIGITS]
+
+
+def _present(path: Path) -> Path:
+    if not path.is_file():
+        raise BadInput(path, "", None, "is missing from the model's directory; install the model again")
+    return path
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads(path.read_bytes())
+        if config["model_cfg"]["custom_text"] and config["model_cfg"]["vision_cfg"]["timm_model_name"]:
+            return config
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(path, "", None, f"is no open_clip model config ({_cause(error)})") from error
+    raise BadInput(path, "model_cfg", None, "needs custom_text and a timm image tower")
+
+
+def _build(path: Path, model_config: dict[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped
+    """The model itself, built directly: `create_model` would warn of random weights that are filled next."""
+    arguments = {key: value for key, value in model_config.items() if key != "custom_text"}
+    try:
+        return open_clip.CustomTextCLIP(**arguments)
+    except (TypeError, RuntimeError) as error:
+        raise BadInput(path, "model_cfg", None, f"does not describe a model ({_cause(error)})") from error
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _unusable(path, error) from error
+    return tensors
+
+
+def _fill(module: nn.Module, path: Path, tensors: dict[str, Tensor]) -> None:
+    try:
+        module.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise _unusable(path, error) from error
+
+
+def _take_patch_projection(tensors: dict[str, Tensor]) -> nn.Linear | None:
+    """Take `patch_proj.*` out of `tensors`; open_clip's model has no such member."""
+    taken = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_PATCH_PROJECTION)}
+    if not taken:
+        return None
+    weight, bias = taken[f"{_PATCH_PROJECTION}weight"], taken.get(f"{_PATCH_PROJECTION}bias")
+    projection = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    projection.load_state_dict(
+        {name.removeprefix(_PATCH_PROJECTION): tensor for name, tensor in taken.items()}
+    )
+    return projection.requires_grad_(False)
+
+
+def _resize_grid(visual: Any) -> None:  # noqa: ANN401 - open_clip is untyped
+    """From the native grid to the configured image size.
+
+    timm's own resampling smooths (antialias); the tower was measured without, so the result is put in place
+    of timm's.
+    """
+    trunk = visual.trunk
+    native = trunk.patch_embed.grid_size
+    positions = trunk.pos_embed.detach()
+    visual.set_input_size(visual.image_size)
+    with torch.no_grad():
+        trunk.pos_embed.copy_(
+            resample_abs_pos_embed(
+                positions,
+                new_size=trunk.patch_embed.grid_size,
+                old_size=native,
+                num_prefix_tokens=0 if trunk.no_embed_class else trunk.num_prefix_tokens,
+                antialias=False,
+            )
+        )
+
+
+def _unusable(path: Path, error: BaseException) -> BadInput:
+    advice = f"is cut short or holds the weights of another model ({_cause(error)}); copy it again"
+    return BadInput(path, "", None, advice)
+
+
+def _cause(error: BaseException) -> str:
+    """One short line of a library's message."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    return line if len(line) <= _LONGEST_CAUSE else line[: _LONGEST_CAUSE - 3] + "..."
