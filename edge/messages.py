@@ -28,6 +28,7 @@ VERSION = 1
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_PIXELS = 100_000_000
+MAX_SIDE = 65_535
 MAX_MAP_SIDE = 8192
 MAX_JPEG_BYTES = 64 * 1024 * 1024
 _MAX_HEADER_ITEMS = 4096
@@ -150,8 +151,8 @@ class FrameHeader:
     seq: Counter  # counts captures from 0 within the epoch
     mono_ns: Counter  # CLOCK_MONOTONIC of the box at capture: ages and latencies
     wall_ns: Counter  # UTC at capture: the record
-    height: Annotated[int, Field(ge=1, le=65535)]
-    width: Annotated[int, Field(ge=1, le=65535)]
+    height: Annotated[int, Field(ge=1, le=MAX_SIDE)]
+    width: Annotated[int, Field(ge=1, le=MAX_SIDE)]
     channels: Literal[1, 3]
     dtype: Literal["uint8"]
     colour: Literal["rgb", "bgr", "grey"]

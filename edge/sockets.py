@@ -1,6 +1,6 @@
 """Every ZeroMQ socket of the line is made here: kind, high-water marks, limits, who binds.
 
-    camera    PUB  binds     frame/, beat/camera/        -> detector (SUB), results (SUB, beats only)
+    camera    XPUB binds     frame/, beat/camera/        -> detector (SUB), results (SUB, beats only)
     detector  PUB  binds     verdict/, map/, beat/...    -> results, edge-watch, anyone (SUB)
     detector  ROUTER binds   replay/                     <- results (DEALER), any late subscriber
     results   PUB  binds     beat/results/               -> anyone
@@ -59,6 +59,17 @@ class Sockets:
             Fault: the endpoint is in use by another process, or cannot be made.
         """
         socket = self._socket(zmq.PUB, hwm)
+        self._bind(socket, endpoint)
+        return socket
+
+    def watched_publisher(self, endpoint: str, hwm: int) -> Socket:
+        """Like `publisher`, and one can `receive` a topic's first subscription (byte 1, then the topic) and
+        the end of its last one (byte 0, then the topic).
+
+        Raises:
+            Fault: the endpoint is in use by another process, or cannot be made.
+        """
+        socket = self._socket(zmq.XPUB, hwm)
         self._bind(socket, endpoint)
         return socket
 

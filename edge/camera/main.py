@@ -1,0 +1,126 @@
+"""`edge-camera`: one process a line; images from its source go to `frame/{line}/`, beats beside them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from alfa.cli.entry import run
+from alfa.errors import BadInput, Fault
+from edge.camera.gate import DetectorGate
+from edge.camera.pacer import Pacer
+from edge.camera.publisher import FrameSink
+from edge.camera.sources.base import End, ImageSource
+from edge.camera.sources.choice import make_source
+from edge.lifecycle import Heart, Lifecycle, configure_logging, new_epoch
+from edge.messages import ServiceState
+from edge.settings import Settings, load_settings
+from edge.sockets import FRAME_HWM, Sockets
+
+_TICK_S = 0.05
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def camera(
+    config: Annotated[Path, typer.Option(help="The line's settings.")] = Path("config.toml"),
+    line: Annotated[str, typer.Option(help="Which line; may be left out when there is one.")] = "",
+    wait_for_detector: Annotated[
+        bool, typer.Option(help="Capture nothing before the line's detector listens (replayed sources).")
+    ] = False,
+) -> None:
+    """Capture the parts of one line and publish them until SIGTERM."""
+    settings = load_settings(config)
+    line = _chosen_line(settings, line, config)
+    source = make_source(settings.lines[line].source)
+    log = configure_logging("camera").bind(line=line)
+    try:
+        _open(source, line, config)
+        with Lifecycle() as lifecycle, Sockets() as sockets:
+            heart = Heart("camera", line, new_epoch())
+            sink = FrameSink(sockets.watched_publisher(settings.camera_endpoint(line), FRAME_HWM), heart, log)
+            gate = DetectorGate(sockets, settings, line) if wait_for_detector else None
+            lifecycle.ready(f"capturing {line}")
+            log.info("started", epoch=heart.epoch, source=settings.lines[line].source.kind)
+            _hold(gate, sink, lifecycle)
+            _capture(source, settings.lines[line].source.limit, sink, heart, lifecycle, log)
+            log.info("stopped", **heart.counters)
+    finally:
+        source.close()
+
+
+def main() -> None:
+    """Console script."""
+    run(app)
+
+
+def _chosen_line(settings: Settings, line: str, config: Path) -> str:
+    if not line and len(settings.lines) == 1:
+        return next(iter(settings.lines))
+    if line not in settings.lines:
+        raise BadInput(
+            config, "lines", line, f"no such line; --line takes one of: {', '.join(settings.lines)}"
+        )
+    return line
+
+
+def _open(source: ImageSource, line: str, config: Path) -> None:
+    """Open the source; what is wrong with it is told under the key of the settings that name it."""
+    try:
+        source.open()
+    except BadInput as error:
+        raise BadInput(config, f"lines.{line}.source.path", error.where, error.advice) from error
+    except Fault as error:
+        raise Fault(error.name, f"lines.{line}.source.{error.detail}") from error
+
+
+def _hold(gate: DetectorGate | None, sink: FrameSink, lifecycle: Lifecycle) -> None:
+    """Beat, in state STARTING, until the gate opens."""
+    while gate is not None and not lifecycle.stopping and not gate.is_open(sink):
+        lifecycle.alive()
+        sink.beat_when_due()
+        sink.wait(_TICK_S)
+
+
+def _capture(
+    source: ImageSource,
+    limit: int,
+    sink: FrameSink,
+    heart: Heart,
+    lifecycle: Lifecycle,
+    log: structlog.stdlib.BoundLogger,
+) -> None:
+    """Take parts when they are due and beat in between; after the last part go on beating until stopped."""
+    pacer = Pacer(source.rate_hz, time.monotonic())
+    heart.state = ServiceState.READY
+    while not lifecycle.stopping:
+        lifecycle.alive()
+        sink.beat_when_due()
+        if heart.counters["ended"] or (wait_s := pacer.wait_s()) > 0:
+            sink.wait(_TICK_S if heart.counters["ended"] else min(wait_s, _TICK_S))
+            continue
+        shot = source.read(_TICK_S)
+        _report_trouble(source.trouble, heart, log)
+        if shot is None:
+            continue
+        pacer.taken()
+        if not isinstance(shot, End):
+            sink.take(shot)
+        if isinstance(shot, End) or heart.counters["captured"] == limit:
+            heart.counters["ended"] = 1
+            log.info("source ended", captured=heart.counters["captured"])
+
+
+def _report_trouble(trouble: str, heart: Heart, log: structlog.stdlib.BoundLogger) -> None:
+    """A camera that gives no images is a FAULT in the beat, until images come again."""
+    state = ServiceState.FAULT if trouble else ServiceState.READY
+    if state is not heart.state:
+        log.warning("camera state", state=state, trouble=trouble)
+    heart.state = state
+    if trouble:
+        heart.last_error = trouble

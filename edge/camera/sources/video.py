@@ -1,0 +1,69 @@
+"""A video file, frame by frame, at its own rate or another."""
+
+from __future__ import annotations
+
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from alfa.errors import BadInput
+from edge.camera.sources.base import END, Captured, End, Shot
+from edge.camera.sources.opencv import open_capture
+from edge.settings import VideoSource
+
+_RATE_WHERE_FILE_HAS_NONE = 25.0
+
+
+class VideoFile:
+    """Each frame is one part; its part id is its number in the file, from 0."""
+
+    trouble = ""
+
+    def __init__(self, settings: VideoSource) -> None:
+        self._settings = settings
+        self._capture: cv2.VideoCapture | None = None
+        self._number = 0
+
+    @property
+    def rate_hz(self) -> float:
+        """As set, else as the file says; known once open."""
+        own = 0.0 if self._capture is None else float(self._capture.get(cv2.CAP_PROP_FPS))
+        return self._settings.rate_hz or (own if own > 0 else _RATE_WHERE_FILE_HAS_NONE)
+
+    def open(self) -> None:
+        """Open the file at its first frame.
+
+        Raises:
+            BadInput: there is no such file, or OpenCV cannot read it.
+        """
+        path = self._settings.path
+        if not path.is_file():
+            raise BadInput(path, "", None, "no such file; check the path")
+        self._capture = open_capture(str(path))
+        if self._capture is None:
+            raise BadInput(path, "", None, "is no video that OpenCV can read; convert it to MP4 or AVI")
+        self._number = 0
+
+    def read(self, timeout_s: float) -> Shot | End | None:
+        """The next frame; at the end of the file the first again where `loop` is set."""
+        pixels = self._decoded()
+        if pixels is None and self._settings.loop:
+            self.close()
+            self.open()
+            pixels = self._decoded()
+        if pixels is None:
+            return END
+        captured = Captured(pixels, "bgr", str(self._number))
+        self._number += 1
+        return captured
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def _decoded(self) -> npt.NDArray[np.uint8] | None:
+        read, pixels = self._capture.read()
+        return pixels if read else None
