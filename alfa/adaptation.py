@@ -89,7 +89,7 @@ def embed_prompts(encoder: TextEncoder, prompt_set: PromptSet, where: str = "pro
     prompts = [*normal, *abnormal, *descriptors]
     _require_context(encoder, prompts, where)
     parts = [len(normal), len(abnormal), len(descriptors)]
-    return TextEmbeddings(*encoder.encode_text(prompts).split(parts))
+    return TextEmbeddings(*torch.split(encoder.encode_text(prompts), parts))
 
 
 def adapt(image: Tensor, text: TextEmbeddings, k: float = 1.0) -> AdaptedPrompts:

@@ -108,8 +108,17 @@ class Recipe:
         prompts_path: Path,
         bank_path: Path | None = None,
         calibration_path: Path | None = None,
+        *,
+        settings: ModelSettings,
     ) -> Recipe:
         """Read the files of one line, check that they belong together, and encode the prompts once.
+
+        Args:
+            backbone: the model that will run.
+            prompts_path: prompt file.
+            bank_path: memory bank, where taught.
+            calibration_path: thresholds, where calibrated.
+            settings: those that `judge` will get; thresholds made under others are refused.
 
         Raises:
             BadInput: a file is missing or damaged, or was made for another model, prompt set or bank.
@@ -120,7 +129,7 @@ class Recipe:
             weights_hash=backbone.weights_hash,
             prompts_hash=prompt_set.content_hash,
             bank_hash="" if bank is None else bank.content_hash,
-            method_hash=method_hash(backbone),
+            method_hash=method_hash(backbone, settings),
         )
         return cls(
             prompt_set=prompt_set,
@@ -190,7 +199,7 @@ class Inspector:
         """
         settings = settings or ModelSettings()
         backbone = Backbone.load(settings)
-        return cls(backbone, Recipe.load(backbone, prompts, bank, calibration), settings)
+        return cls(backbone, Recipe.load(backbone, prompts, bank, calibration, settings=settings), settings)
 
     def inspect(self, images: Sequence[NDArray[np.uint8]]) -> list[Inspection]:
         """Judge images (H, W, 3) RGB uint8 of any size, as one batch."""
@@ -285,9 +294,8 @@ def _inspection(results: _Results, index: int, recipe: Recipe, size: tuple[int, 
     )
 
 
-def method_hash(backbone: Backbone) -> str:
+def method_hash(backbone: Backbone, settings: ModelSettings) -> str:
     """Names everything but weights, prompts and bank that the scores depend on."""
-    settings = backbone.settings
     method = {
         "scales": settings.scales,
         "patch_level": settings.patch_level,

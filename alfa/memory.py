@@ -241,7 +241,7 @@ def nearest_distance(queries: Tensor, rows: Tensor) -> Tensor:
     """
     flat = queries.flatten(0, 1).float()
     best = torch.full((flat.shape[0],), -1.0, device=flat.device)
-    for chunk in rows.split(max(1, _SIMILARITIES_AT_ONCE // len(flat))):
+    for chunk in torch.split(rows, max(1, _SIMILARITIES_AT_ONCE // len(flat))):
         torch.maximum(best, (flat @ chunk.float().T).amax(dim=1), out=best)
     return ((1 - best) / 2).clamp(0, 1).view(queries.shape[:2])
 
@@ -275,7 +275,7 @@ def _projected(rows: Tensor, seed: int) -> Tensor:
         return rows
     generator = torch.Generator().manual_seed(seed)
     projection = torch.randn(dimensions, _CORESET_DIMENSIONS, generator=generator)
-    return rows @ (projection / _CORESET_DIMENSIONS**0.5).to(rows.device)
+    return torch.mm(rows, (projection / _CORESET_DIMENSIONS**0.5).to(rows.device))
 
 
 def _level_features(features: ImageFeatures, scales: Sequence[int]) -> dict[str, Tensor]:

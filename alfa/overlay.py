@@ -96,4 +96,4 @@ def _write(picture: NDArray[np.uint8], text: str) -> None:
 
 def _line_width(picture: NDArray[np.uint8]) -> int:
     height, width = picture.shape[:2]
-    return max(1, round(min(height, width) / 200))
+    return max(1, int(min(height, width)) // 200)

@@ -1,0 +1,192 @@
+"""`alfa-inspect`: judge image files; exit 1 if any is anomalous."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from alfa.cli.entry import run
+from alfa.cli.image_batches import image_batches
+from alfa.cli.options import PROMPTS_DIRECTORY, BankOption, ConfigOption, PromptsOption
+from alfa.cli.outputs import require_writable_directory, writing
+from alfa.errors import BadInput, Fault
+from alfa.files import write_atomic
+from alfa.images import list_images
+from alfa.inspector import Inspection, Inspector, Recipe
+from alfa.overlay import overlay
+from alfa.prompting.promptset import find_prompt_file
+from alfa.settings import load_model_settings
+
+app = typer.Typer()
+
+EXIT_ANOMALOUS = 1
+
+
+@app.command()
+def inspect_command(
+    images: Annotated[list[Path], typer.Argument(help="Image files or directories.", show_default=False)],
+    prompts: PromptsOption,
+    bank: BankOption = None,
+    calibration: Annotated[Path | None, typer.Option("--calibration", help="Made by alfa-calibrate.")] = None,
+    overlays: Annotated[Path | None, typer.Option("--overlays", help="Directory for overlay PNGs.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Judge images. Exit 0: all good, 1: at least one anomalous, 2: bad input, 3: fault."""
+    settings = load_model_settings(config)
+    if overlays is not None:
+        require_writable_directory("--overlays", overlays)
+    paths = list(_image_files(images))
+    inspector = Inspector.load(find_prompt_file(prompts, PROMPTS_DIRECTORY), bank, calibration, settings)
+    inspections = _inspect(inspector, paths, overlays)
+    if as_json:
+        print(json.dumps(_report(inspector, paths, inspections), indent=2, allow_nan=False))
+    else:
+        Console().print(_table(inspector.recipe, paths, inspections))
+    _exit(paths, inspections)
+
+
+def _image_files(given: list[Path]) -> Iterator[Path]:
+    """Files as given, directories by their images.
+
+    Raises:
+        BadInput: a path does not exist, or a directory holds no image.
+    """
+    for path in given:
+        if path.is_dir():
+            yield from list_images(path)
+        elif path.exists():
+            yield path
+        else:
+            raise BadInput(path, "", None, "no such image or directory; check the path")
+
+
+def _inspect(inspector: Inspector, paths: list[Path], overlays: Path | None) -> list[Inspection]:
+    inspections: list[Inspection] = []
+    for batch, pictures in image_batches(paths, "inspecting"):
+        judged = inspector.inspect(pictures)
+        if overlays is not None:
+            drawn = zip(batch, pictures, judged, strict=True)
+            for number, (path, picture, inspection) in enumerate(drawn, start=len(inspections) + 1):
+                target = overlays / f"{number:04d}-{path.stem}.png"
+                _save_overlay(target, picture, inspection, inspector.recipe)
+        inspections.extend(judged)
+    return inspections
+
+
+def _save_overlay(target: Path, picture: NDArray[np.uint8], inspection: Inspection, recipe: Recipe) -> None:
+    text = f"{_verdict(inspection)} {inspection.score:.3f} / {inspection.threshold:.3f}"
+    drawn = overlay(picture, inspection.anomaly_map, inspection.region, recipe.map_scale, text)
+    _, png = cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+    with writing(target):
+        write_atomic(target, png.tobytes())
+
+
+def _verdict(inspection: Inspection) -> str:
+    if not inspection.finite:
+        return "FAULT"
+    return "NG" if inspection.anomalous else "OK"
+
+
+def _table(recipe: Recipe, paths: list[Path], inspections: list[Inspection]) -> Table:
+    held = (
+        "not calibrated" if recipe.calibration is None else f"false-reject rate {recipe.calibration.alpha:g}"
+    )
+    table = Table(title=f"{recipe.prompt_set.class_name}: threshold {recipe.score_threshold:.4f}, {held}")
+    for column in (
+        "image",
+        "verdict",
+        "score",
+        "S_G",
+        "max S_L",
+        "region",
+        "prompts kept",
+        "nearest descriptor",
+    ):
+        table.add_column(column)
+    for path, inspection in zip(paths, inspections, strict=True):
+        region = inspection.region
+        table.add_row(
+            str(path),
+            _verdict(inspection),
+            f"{inspection.score:.4f}",
+            f"{inspection.s_global:.4f}",
+            f"{inspection.s_local_max:.4f}",
+            "-" if region is None else f"{region.width}x{region.height} at {region.x},{region.y}",
+            f"{inspection.kept_normal}+{inspection.kept_abnormal}",
+            inspection.reasons[0].text if inspection.reasons else "-",
+        )
+    return table
+
+
+def _report(inspector: Inspector, paths: list[Path], inspections: list[Inspection]) -> dict[str, Any]:
+    recipe = inspector.recipe
+    return {
+        "model": inspector.backbone.model_id,
+        "weights_hash": recipe.binding.weights_hash,
+        "prompts_hash": recipe.prompts_hash,
+        "bank_hash": recipe.bank_hash,
+        "calibration_hash": recipe.calibration_hash,
+        "threshold": recipe.score_threshold,
+        "calibrated": recipe.calibration is not None,
+        "images": [
+            _entry(path, inspection, recipe) for path, inspection in zip(paths, inspections, strict=True)
+        ],
+    }
+
+
+def _entry(path: Path, inspection: Inspection, recipe: Recipe) -> dict[str, Any]:
+    if not inspection.finite:
+        return {"image": str(path), "verdict": "FAULT"}
+    region = inspection.region
+    calibration = recipe.calibration
+    return {
+        "image": str(path),
+        "verdict": _verdict(inspection),
+        "score": inspection.score,
+        "normalised_score": None if calibration is None else calibration.normalised(inspection.score),
+        "s_global": inspection.s_global,
+        "s_local_max": inspection.s_local_max,
+        "region": None
+        if region is None
+        else {
+            "x": region.x,
+            "y": region.y,
+            "width": region.width,
+            "height": region.height,
+            "area": region.area,
+        },
+        "reasons": [{"text": reason.text, "similarity": reason.similarity} for reason in inspection.reasons],
+        "kept_normal": inspection.kept_normal,
+        "kept_abnormal": inspection.kept_abnormal,
+        "side_was_empty": inspection.side_was_empty,
+    }
+
+
+def _exit(paths: list[Path], inspections: list[Inspection]) -> None:
+    """Not judged weighs more than anomalous, anomalous more than good."""
+    unjudged = [
+        str(path) for path, inspection in zip(paths, inspections, strict=True) if not inspection.finite
+    ]
+    if unjudged:
+        raise Fault("non_finite_score", f"{unjudged[0]} and {len(unjudged) - 1} more were not judged")
+    if any(inspection.anomalous for inspection in inspections):
+        raise typer.Exit(EXIT_ANOMALOUS)
+
+
+def main() -> None:
+    """Console script."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Files that commands write: checked before the work, one clear line when the disk fails after it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alfa.errors import BadInput, Fault
+
+
+def require_writable(option: str, path: Path) -> None:
+    """Refuse an output path before minutes of work go into it.
+
+    Raises:
+        BadInput: `path` is a directory, or its directory cannot be made or written.
+    """
+    if path.is_dir():
+        raise BadInput(option, "", str(path), "is a directory; give a file name")
+    require_writable_directory(option, path.parent)
+
+
+def require_writable_directory(option: str, directory: Path) -> None:
+    """The same for a directory that files will be written to; it may not exist yet.
+
+    Raises:
+        BadInput: it is a file, or cannot be made or written.
+    """
+    existing = next(parent for parent in (directory, *directory.absolute().parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise BadInput(
+            option, "", str(directory), f"{existing} is no directory that can be written; choose another"
+        )
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's error while `path` is written into a fault of one line.
+
+    Raises:
+        Fault: disk full, removed or read-only.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise Fault("not_written", f"{path}: {error.strerror}") from error
