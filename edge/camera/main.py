@@ -124,3 +124,7 @@ def _report_trouble(trouble: str, heart: Heart, log: structlog.stdlib.BoundLogge
     heart.state = state
     if trouble:
         heart.last_error = trouble
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -65,5 +64,7 @@ class VideoFile:
             self._capture = None
 
     def _decoded(self) -> npt.NDArray[np.uint8] | None:
+        if self._capture is None:
+            return None
         read, pixels = self._capture.read()
         return pixels if read else None
