@@ -435,6 +435,9 @@ def decode_replay(parts: Sequence[Part]) -> list[Verdict]:
     """
     if not parts:
         raise WrongParts("no parts in a replay")
+    # A replay without verdicts has no header to compare its topic with.
+    if bytes(parts[0][:7]) != b"replay/":
+        raise WrongTopic(f"topic {bytes(parts[0][:80])!r} is no replay's")
     verdicts = [_unpack(packed, Verdict) for packed in parts[1:]]
     for verdict in verdicts:
         _check_topic(parts[0], replay_topic(verdict.line))
