@@ -96,4 +96,6 @@ def first_problem(path: Path, error: ValidationError, prefix: str = "") -> BadIn
     if found["type"] == "missing":
         return BadInput(path, key, None, "is missing; add it")
     message = found["msg"].removeprefix("Value error, ")
-    return BadInput(path, key, found["input"], message[:1].lower() + message[1:])
+    # A finding about the whole file has no value worth showing.
+    value = found["input"] if key else None
+    return BadInput(path, key, value, message[:1].lower() + message[1:])

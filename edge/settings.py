@@ -14,6 +14,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from alfa.errors import BadInput
@@ -219,8 +220,17 @@ def load_settings(config: Path) -> Settings:
     try:
         settings = Settings(**table)
     except ValidationError as error:
-        raise first_problem(config, error) from error
+        raise _problem(config, error) from error
+    except SettingsError as error:
+        raise BadInput("environment", "ALFA__...", None, f"cannot be used: {error}") from error
     return _resolved(settings, config)
+
+
+def _problem(config: Path, error: ValidationError) -> BadInput:
+    """As `first_problem`, but by keys that are in the file: pydantic adds the kind of a source to them."""
+    found = first_problem(config, error)
+    key = re.sub(r"^(lines\..+?\.source)\.(?:folder|video|device|synthetic)(?=\.)", r"\1", found.key)
+    return BadInput(found.where, key, found.value, found.advice)
 
 
 def _resolved(settings: Settings, config: Path) -> Settings:

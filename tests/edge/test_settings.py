@@ -1,0 +1,167 @@
+"""config.toml: a wrong entry is told by file, key and value; a right one arrives typed and absolute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from alfa.errors import BadInput
+from edge.settings import FolderSource, SyntheticSource, load_settings
+
+LINE = '[lines.{name}]\nprompts = "generic"\n{more}\n[lines.{name}.source]\nkind = "synthetic"\n'
+
+
+def line(name: str = "line1", more: str = "") -> str:
+    return LINE.format(name=name, more=more)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "advice"),
+    [
+        (line() + "colour = 1", "lines.line1.source.colour", "unknown key"),
+        ("[detektor]\n" + line(), "detektor", "unknown key"),
+        ("[model]\nnme = 'x'\n" + line(), "model.nme", "unknown key"),
+        ("[detector]\nqueue = 'many'\n" + line(), "detector.queue", "valid integer"),
+        ("[detector]\nqueue = 0\n" + line(), "detector.queue", "greater than or equal to 1"),
+        ("[plc]\nport = 70000\n" + line(), "plc.port", "less than or equal to 65535"),
+        (line(more="overload = 'some'"), "lines.line1.overload", "'every' or 'latest'"),
+        (line(more="alarm = {k = 3, n = 2}"), "lines.line1.alarm", "k parts cannot be among fewer"),
+        ("[lines.a]\nprompts = 'x'", "lines.a.source", "is missing"),
+        ("[lines.a]\nprompts = 'x'\nsource = {kind = 'telepathy'}", "lines.a.source", "'folder'"),
+        ("[lines.a]\nprompts = '../x'\nsource = {kind = 'synthetic'}", "lines.a.prompts", "pattern"),
+        ("[lines.a]\nprompts = 'x'\nsource = {kind = 'folder'}", "lines.a.source.path", "is missing"),
+        ("", "lines", "is missing"),
+        ("[lines]", "lines", "at least 1"),
+    ],
+)
+def test_wrong_entry_is_named(write_config: Callable[..., Path], text: str, key: str, advice: str) -> None:
+    """The error names the file, the dotted key and what is expected."""
+    path = write_config(text)
+    with pytest.raises(BadInput) as caught:
+        load_settings(path)
+    assert (caught.value.where, caught.value.key) == (str(path), key)
+    assert advice in caught.value.advice
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_value_is_shown(write_config: Callable[..., Path]) -> None:
+    """The line holds the value as it was given."""
+    with pytest.raises(BadInput, match=r"detector\.queue = 'many'"):
+        load_settings(write_config("[detector]\nqueue = 'many'\n" + line()))
+
+
+def test_missing_file(runtime_dir: Path) -> None:
+    """A config that is not there is bad input, not a traceback."""
+    with pytest.raises(BadInput, match="no such file"):
+        load_settings(runtime_dir / "nowhere.toml")
+
+
+def test_directory_instead_of_file(runtime_dir: Path) -> None:
+    """A path that cannot be read as a file says so."""
+    with pytest.raises(BadInput, match="cannot be read"):
+        load_settings(runtime_dir)
+
+
+def test_malformed_toml(write_config: Callable[..., Path]) -> None:
+    """The parser's own line number is passed on."""
+    with pytest.raises(BadInput, match="line 2"):
+        load_settings(write_config("[detector]\nqueue = = 3\n"))
+
+
+def test_not_utf8(runtime_dir: Path) -> None:
+    """A file in another encoding is told apart from malformed TOML."""
+    path = runtime_dir / "config.toml"
+    path.write_bytes(b"# caf\xe9\n")
+    with pytest.raises(BadInput, match="UTF-8"):
+        load_settings(path)
+
+
+@pytest.mark.parametrize("name", ["a/b", ".hidden", "two words", "x" * 65, "ä"])
+def test_line_name_that_would_not_fit_a_topic(write_config: Callable[..., Path], name: str) -> None:
+    """A name goes into topics, socket and file names: only what is safe in all of them."""
+    with pytest.raises(BadInput, match="use letters, digits"):
+        load_settings(write_config(line(f'"{name}"')))
+
+
+def test_two_lines_on_the_same_registers(write_config: Callable[..., Path]) -> None:
+    """With a PLC each line needs an index of its own."""
+    with pytest.raises(BadInput, match=r"config\.toml: two lines have the same `index`"):
+        load_settings(write_config("[plc]\n" + line("a") + line("b")))
+
+
+def test_same_index_without_a_plc(write_config: Callable[..., Path]) -> None:
+    """Without a PLC nobody uses the index."""
+    assert set(load_settings(write_config(line("a") + line("b"))).lines) == {"a", "b"}
+
+
+def test_runtime_path_too_long_for_a_socket(write_config: Callable[..., Path]) -> None:
+    """A path that the system would cut is refused before anything is bound."""
+    with pytest.raises(BadInput, match=r"paths\.runtime.*shorter path"):
+        load_settings(write_config(f'[paths]\nruntime = "{"d" * 90}"\n' + line()))
+
+
+def test_environment_wins_over_the_file(
+    write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ALFA__DETECTOR__QUEUE overrides [detector] queue and leaves its neighbours alone."""
+    monkeypatch.setenv("ALFA__DETECTOR__QUEUE", "7")
+    settings = load_settings(write_config("[detector]\nqueue = 5\nmax_batch = 3\n" + line()))
+    assert (settings.detector.queue, settings.detector.max_batch) == (7, 3)
+
+
+def test_wrong_value_in_the_environment_is_bad_input(
+    write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes from the environment is checked as strictly as the file."""
+    monkeypatch.setenv("ALFA__DETECTOR__QUEUE", "0")
+    with pytest.raises(BadInput, match=r"detector\.queue"):
+        load_settings(write_config(line()))
+
+
+def test_environment_that_cannot_be_parsed_is_bad_input(
+    write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table in a variable must be JSON; anything else is told, not a traceback."""
+    monkeypatch.setenv("ALFA__LINES", "{oops")
+    with pytest.raises(BadInput, match=r"environment.*lines"):
+        load_settings(write_config(line()))
+
+
+def test_relative_paths_are_seen_from_the_file(write_config: Callable[..., Path]) -> None:
+    """A service's working directory does not matter."""
+    text = (
+        '[paths]\nstate = "records"\n[lines.a]\nprompts = "generic"\nbank = "banks/a.safetensors"\n'
+        '[lines.a.source]\nkind = "folder"\npath = "images"\n'
+    )
+    path = write_config(text)
+    settings = load_settings(path)
+    home = path.parent.resolve()
+    source = settings.lines["a"].source
+    assert isinstance(source, FolderSource)
+    assert settings.paths.state == home / "records"
+    assert settings.lines["a"].bank == home / "banks/a.safetensors"
+    assert source.path == home / "images"
+
+
+def test_absolute_paths_stay(write_config: Callable[..., Path]) -> None:
+    """systemd's own directories are taken as they are."""
+    settings = load_settings(write_config('[paths]\nruntime = "/run/alfa"\n' + line()))
+    assert settings.camera_endpoint("line1") == "ipc:///run/alfa/camera-line1.sock"
+
+
+def test_lines_of_a_detector(write_config: Callable[..., Path]) -> None:
+    """Each detector gets the lines that name it, and only those."""
+    text = line("a") + line("b", "detector = 'second'\nindex = 1") + line("c", "index = 2")
+    settings = load_settings(write_config(text))
+    assert settings.detectors() == ["main", "second"]
+    assert list(settings.lines_of("main")) == ["a", "c"]
+    assert list(settings.lines_of("second")) == ["b"]
+
+
+def test_shortest_config_has_defaults_for_the_rest(write_config: Callable[..., Path]) -> None:
+    """One line with a source and a prompt set is a whole configuration; no PLC is driven unasked."""
+    settings = load_settings(write_config(line()))
+    assert settings.plc is None
+    assert settings.lines["line1"].source == SyntheticSource(kind="synthetic")
