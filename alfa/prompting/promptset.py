@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from alfa.errors import BadInput
 from alfa.files import content_hash, write_atomic
@@ -178,8 +178,16 @@ def same_text(prompt: str) -> str:
     return " ".join(prompt.casefold().split()).rstrip(".")
 
 
-_Text = Annotated[str, Field(min_length=1, max_length=LONGEST_PROMPT, pattern=r"\S")]
-_Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"\S")]
+def _one_line(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is blank; write something or remove it")
+    if not text.isprintable():
+        raise ValueError("holds a line break or control character; keep it on one line")
+    return text
+
+
+_Text = Annotated[str, Field(max_length=LONGEST_PROMPT), AfterValidator(_one_line)]
+_Name = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(_one_line)]
 
 
 class _ProvenanceTable(BaseModel):
@@ -225,8 +233,6 @@ def _require_distinct(path: Path, content: _PromptFile) -> None:
 
 
 def _require_new(path: Path, key: str, prompt: str, seen: dict[str, str]) -> None:
-    if not prompt.isprintable():
-        raise BadInput(path, key, prompt, "holds a line break or control character; keep it on one line")
     first = seen.setdefault(same_text(prompt), key)
     if first != key:
         raise BadInput(path, key, prompt, f"is the same as {first}; remove one")

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
+Prompts = tuple[str, ...]
+
 DEFAULT_DOMAIN = "industrial"
 PROMPTS_PER_LABEL = 72
 
@@ -27,9 +29,7 @@ _VOWELS = tuple("aeiou")
 _SINGULAR_ENDINGS = ("ss", "us", "is", "lens", "gas")
 
 
-def template_prompts(
-    class_name: str, domain: str = DEFAULT_DOMAIN
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def template_prompts(class_name: str, domain: str = DEFAULT_DOMAIN) -> tuple[Prompts, Prompts]:
     """The template prompts t_cs+ and t_cs- of one class.
 
     Args:
@@ -52,14 +52,12 @@ def with_article(noun: str) -> str:
     return f"an {noun}" if noun.lower().startswith(_VOWELS) else f"a {noun}"
 
 
-def _domains(own: str) -> tuple[str, ...]:
+def _domains(own: str) -> Prompts:
     others = (domain for domain in _DOMAINS if domain != own.lower())
     return (own, *others)[:_DOMAINS_PER_LABEL]
 
 
-def _fill(
-    class_name: str, domains: tuple[str, ...], states: tuple[str, ...], details: tuple[str, ...]
-) -> Iterator[str]:
+def _fill(class_name: str, domains: Prompts, states: Prompts, details: Prompts) -> Iterator[str]:
     for domain, state, detail in product(domains, states, details):
         image = with_article(f"{domain} image")
         ending = f" with {detail}" if detail else ""
