@@ -1,0 +1,1 @@
+"""`edge-detector`: frames of several lines in, one verdict a part out."""

@@ -1,0 +1,82 @@
+"""Everything that enters the detector: frames are decoded, accounted for and queued."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+
+from edge.detector.line import Line
+from edge.detector.outlet import Outlet
+from edge.detector.queues import Displaced, FrameQueues
+from edge.detector.verdicts import fault
+from edge.messages import DecodeError, FaultReason, Frame, Part, decode_frame
+from edge.settings import LineSettings
+from edge.sockets import Socket, receive
+
+# Bounds the time between two beats when frames come faster than they are taken.
+_FRAMES_A_PASS = 64
+
+
+class Inlet:
+    """Takes frames of all lines.
+
+    Args:
+        frames: SUB socket.
+        lines: by name; those whose topics are subscribed to.
+        settings: of the lines.
+        queues: where frames wait for the worker.
+        outlet: takes the FAULT of a frame for which there is no room.
+        log: where events go.
+    """
+
+    def __init__(
+        self,
+        frames: Socket,
+        lines: Mapping[str, Line],
+        settings: Mapping[str, LineSettings],
+        queues: FrameQueues,
+        outlet: Outlet,
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._frames = frames
+        self._lines = lines
+        self._settings = settings
+        self._queues = queues
+        self._outlet = outlet
+        self._log = log
+
+    def take(self) -> None:
+        """Take the frames that are there, up to a bound; never blocks."""
+        for _ in range(_FRAMES_A_PASS):
+            parts = receive(self._frames)
+            if parts is None:
+                return
+            try:
+                frame = decode_frame(parts)
+            except DecodeError as error:
+                self._count_undecodable(parts, error)
+            else:
+                self._take_frame(frame)
+
+    def _take_frame(self, frame: Frame) -> None:
+        line = self._lines[frame.header.line]
+        if not line.arrived(frame.header):
+            return
+        displaced = self._queues.put(frame)
+        if displaced is not None:
+            self._account_displaced(line, displaced)
+
+    def _account_displaced(self, line: Line, displaced: Displaced) -> None:
+        if displaced.reason is FaultReason.SKIPPED and self._settings[line.name].free_running:
+            line.count(str(displaced.reason))
+            return
+        detail = "the detector was busy"
+        self._outlet.publish_verdict(fault(displaced.frame.header, displaced.reason, detail, line.stamp))
+
+    def _count_undecodable(self, parts: list[Part], error: DecodeError) -> None:
+        """The part itself is found missing when the next frame arrives."""
+        # Subscriptions are `frame/{line}/`, so the topic starts with these pieces whatever follows.
+        line = bytes(parts[0]).split(b"/")[1].decode()
+        self._lines[line].count("undecodable")
+        self._log.warning("frame_undecodable", line=line, reason=error.reason, detail=str(error))

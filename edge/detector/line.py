@@ -1,0 +1,93 @@
+"""One line as the I/O loop sees it: what arrived, what is owed a FAULT, what was published."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from edge.detector.accounting import SequenceTracker
+from edge.detector.history import History
+from edge.detector.verdicts import Stamp, lost
+from edge.lifecycle import Heart
+from edge.messages import FrameHeader, Part, Result, Verdict
+
+_COUNTERS = (
+    "received",
+    "judged",
+    "ok",
+    "ng",
+    "fault",
+    "frame_lost",
+    "stale",
+    "skipped",
+    "queue_full",
+    "undecodable",
+    "non_finite",
+    "model_error",
+    "no_verdict",
+    "duplicate",
+    "queue",
+)
+
+
+class Line:
+    """Accounts for one line's parts and counts them.
+
+    Args:
+        name: the line.
+        epoch: of this start of the detector, for its beats.
+        stamp: what verdicts carry until a recipe is loaded.
+        history: how many verdicts are kept for replay.
+    """
+
+    def __init__(self, name: str, epoch: int, stamp: Stamp, history: int) -> None:
+        self.name = name
+        self.stamp = stamp
+        self.history = History(name, history)
+        self.heart = Heart("detector", name, epoch)
+        # All from the start: a counter that appears only with its first fault cannot be watched.
+        self.heart.counters.update(dict.fromkeys(_COUNTERS, 0))
+        self._tracker = SequenceTracker()
+        self._losses: deque[tuple[int, range]] = deque()
+
+    def arrived(self, header: FrameHeader) -> bool:
+        """Account for a frame; False where its part has a verdict, or is owed one, already."""
+        sighting = self._tracker.see(header.epoch, header.seq)
+        if not sighting.fresh:
+            self.count("duplicate")
+            return False
+        if sighting.missing:
+            self._losses.append((header.epoch, sighting.missing))
+        self.count("received")
+        self.heart.last_seq = header.seq
+        return True
+
+    @property
+    def owes_losses(self) -> bool:
+        """Whether parts are known to be lost that have no verdict yet."""
+        return bool(self._losses)
+
+    def losses(self, most: int) -> Iterator[Verdict]:
+        """Verdicts of up to `most` lost parts; the rest stay owed, so that a large gap is told in pieces."""
+        while self._losses and most > 0:
+            epoch, missing = self._losses.popleft()
+            now, later = missing[:most], missing[most:]
+            if later:
+                self._losses.appendleft((epoch, later))
+            most -= len(now)
+            for seq in now:
+                yield lost(self.name, epoch, seq, self.stamp)
+
+    def published(self, verdict: Verdict, message: list[Part]) -> None:
+        """Count a verdict that went out and keep its message for replay."""
+        self.history.add(message)
+        if verdict.result is Result.FAULT:
+            self.count("fault")
+            self.count(str(verdict.fault))
+        else:
+            self.count("judged")
+            self.count(verdict.result.lower())
+
+    def count(self, counter: str) -> None:
+        """Add one to a counter of the beat."""
+        self.heart.counters[counter] += 1

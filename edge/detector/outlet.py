@@ -1,0 +1,103 @@
+"""Everything that leaves the detector: verdicts, maps, beats, and replays of what left before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from edge.detector.line import Line
+from edge.detector.verdicts import published
+from edge.messages import (
+    AnomalyMap,
+    DecodeError,
+    ServiceState,
+    Verdict,
+    decode_replay_request,
+    encode_beat,
+    encode_map,
+    encode_verdict,
+)
+from edge.sockets import Socket, receive, send
+
+_REPLAYS_A_PASS = 16
+# A subscriber gets this long to take the last verdicts when the detector ends.
+_LINGER_MS = 1000
+
+
+class Outlet:
+    """Publishes for all lines; the only way out, so that nothing leaves uncounted.
+
+    Args:
+        publisher: PUB socket.
+        replays: ROUTER socket.
+        lines: by name.
+        log: where events go.
+    """
+
+    def __init__(
+        self,
+        publisher: Socket,
+        replays: Socket,
+        lines: Mapping[str, Line],
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._publisher = publisher
+        self._replays = replays
+        self._lines = lines
+        self._log = log
+
+    def publish_verdict(self, verdict: Verdict) -> None:
+        """Send a verdict with the time of now, count it and keep it for replay."""
+        message = encode_verdict(published(verdict, time.time_ns(), time.monotonic_ns()))
+        send(self._publisher, message)
+        self._lines[verdict.line].published(verdict, message)
+
+    def publish_map(self, anomaly_map: AnomalyMap) -> None:
+        """Send the picture beside a verdict."""
+        send(self._publisher, encode_map(anomaly_map))
+
+    def publish_losses(self, most: int) -> None:
+        """Send FAULT(frame_lost) for up to `most` lost parts of each line."""
+        for line in self._lines.values():
+            for verdict in line.losses(most):
+                self.publish_verdict(verdict)
+
+    def beat(self, state: ServiceState, error: str) -> bool:
+        """Send the beats that are due; True where one was."""
+        due = [line for line in self._lines.values() if line.heart.due()]
+        self._publish_beats(due, state, error)
+        return bool(due)
+
+    def beat_now(self, state: ServiceState, error: str) -> None:
+        """Send a beat of every line, due or not: the last word of a service that ends."""
+        self._publish_beats(list(self._lines.values()), state, error)
+
+    def answer_replays(self) -> None:
+        """Answer requests for a line's last verdicts; one that cannot be answered is logged."""
+        for _ in range(_REPLAYS_A_PASS):
+            parts = receive(self._replays)
+            if parts is None:
+                return
+            peer, *request = parts
+            try:
+                line = decode_replay_request(request).line
+            except DecodeError as error:
+                self._log.warning("replay_undecodable", reason=error.reason, detail=str(error))
+                continue
+            if line in self._lines:
+                send(self._replays, [peer, *self._lines[line].history.replay()])
+            else:
+                self._log.warning("replay_of_unknown_line", line=line)
+
+    def close(self) -> None:
+        """Publish no more; what was sent gets a moment to leave."""
+        self._publisher.close(linger=_LINGER_MS)
+
+    def _publish_beats(self, lines: list[Line], state: ServiceState, error: str) -> None:
+        for line in lines:
+            if state is not line.heart.state:
+                self._log.info("state", line=line.name, state=str(state), detail=error)
+            line.heart.state, line.heart.last_error = state, error
+            send(self._publisher, encode_beat(line.heart.beat()))

@@ -1,0 +1,61 @@
+"""One line's parts are accounted for and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edge.detector.line import Line
+from edge.detector.verdicts import Stamp
+from edge.messages import FaultReason, Frame, Result, Verdict, encode_verdict
+
+MakeFrame = Callable[..., Frame]
+STAMP = Stamp(judged_by="main", recipe=3, prompts="p", model="m")
+
+
+def line() -> Line:
+    return Line("line1", epoch=9, stamp=STAMP, history=10)
+
+
+def test_a_gap_is_owed_as_frame_lost(make_frame: MakeFrame) -> None:
+    """Each missing seq becomes one FAULT that says with what the line judges."""
+    accounts = line()
+    accounts.arrived(make_frame(0).header)
+    accounts.arrived(make_frame(3).header)
+    lost = list(accounts.losses(10))
+    assert [verdict.seq for verdict in lost] == [1, 2]
+    assert {(v.result, v.fault, v.epoch, v.recipe, v.prompts) for v in lost} == {
+        (Result.FAULT, FaultReason.FRAME_LOST, 1, 3, "p")
+    }
+    assert not accounts.owes_losses
+
+
+def test_a_large_gap_is_told_in_pieces(make_frame: MakeFrame) -> None:
+    """At most as many as asked for at a time, and all of them in the end."""
+    accounts = line()
+    accounts.arrived(make_frame(0).header)
+    accounts.arrived(make_frame(8).header)
+    pieces = []
+    while accounts.owes_losses:
+        pieces.append([verdict.seq for verdict in accounts.losses(3)])
+    assert pieces == [[1, 2, 3], [4, 5, 6], [7]]
+
+
+def test_a_duplicate_is_counted_and_not_taken(make_frame: MakeFrame) -> None:
+    """It is neither received again nor owed anything."""
+    accounts = line()
+    accounts.arrived(make_frame(0).header)
+    assert not accounts.arrived(make_frame(0).header)
+    assert (accounts.heart.counters["duplicate"], accounts.heart.counters["received"]) == (1, 1)
+
+
+def test_verdicts_are_counted_by_result() -> None:
+    """OK, NG and each reason of a FAULT have counters of their own."""
+    accounts = line()
+    for verdict in (
+        Verdict("line1", 1, 0, "", Result.OK, score=0.1, threshold=0.5),
+        Verdict("line1", 1, 1, "", Result.NG, score=0.9, threshold=0.5),
+        Verdict("line1", 1, 2, "", Result.FAULT, FaultReason.STALE),
+    ):
+        accounts.published(verdict, encode_verdict(verdict))
+    counters = accounts.heart.counters
+    assert [counters[name] for name in ("judged", "ok", "ng", "fault", "stale")] == [2, 1, 1, 1, 1]
