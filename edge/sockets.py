@@ -41,6 +41,8 @@ class Sockets:
     def __init__(self) -> None:
         self._context = zmq.Context()
         self._locks: list[int] = []
+        # Held here, or a socket that its user forgets would be closed by the garbage collector.
+        self._made: list[Socket] = []
 
     def __enter__(self) -> Self:
         return self
@@ -107,6 +109,7 @@ class Sockets:
 
     def _socket(self, kind: int, hwm: int) -> Socket:
         socket: Socket = self._context.socket(kind)
+        self._made.append(socket)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, hwm)
         socket.setsockopt(zmq.RCVHWM, hwm)
