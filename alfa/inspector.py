@@ -61,7 +61,7 @@ class Inspection:
         kept_normal: how many normal prompts the adaptation kept.
         kept_abnormal: how many abnormal ones.
         side_was_empty: whether a side would have lost all its prompts and kept them all instead.
-        finite: whether score and map are finite; where not, the image is not judged.
+        finite: whether features, score and map are finite; where not, the image is not judged.
     """
 
     score: float
@@ -230,6 +230,7 @@ def judge(
         maps=to_pixels(patch_map, recipe.grid, recipe.map_size).half(),
         descriptors=features.image @ recipe.text.descriptors.T,
         adapted=adapted,
+        finite=_finite(features),
     )
     return [_inspection(results, index, recipe, size) for index, size in enumerate(sizes)]
 
@@ -256,10 +257,20 @@ class _Results:
     finite: NDArray[np.bool_]  # (B,)
 
 
-def _to_host(scores: Tensor, maps: Tensor, descriptors: Tensor, adapted: AdaptedPrompts) -> _Results:
+def _finite(features: ImageFeatures) -> Tensor:
+    """(B,) bool. Asked of the features: a sigmoid turns an infinite logit into a score that looks sound."""
+    parts = [features.image, *features.windows, features.patches]
+    if features.patch_joint is not None:
+        parts.append(features.patch_joint)
+    return torch.stack([torch.isfinite(part).flatten(1).all(dim=1) for part in parts]).all(dim=0)
+
+
+def _to_host(
+    scores: Tensor, maps: Tensor, descriptors: Tensor, adapted: AdaptedPrompts, finite: Tensor
+) -> _Results:
     similarities, reasons = descriptors.topk(min(REASONS_SHOWN, descriptors.shape[1]), dim=1)
     kept = torch.stack([adapted.kept_normal.sum(dim=1), adapted.kept_abnormal.sum(dim=1)], dim=1)
-    finite = torch.isfinite(scores).all(dim=1) & torch.isfinite(maps).flatten(1).all(dim=1)
+    finite = finite & torch.isfinite(scores).all(dim=1) & torch.isfinite(maps).flatten(1).all(dim=1)
     return _Results(
         scores=scores.cpu().numpy(),
         maps=maps.cpu().numpy(),
