@@ -1,9 +1,56 @@
-"""What all tests share."""
+"""What all tests share: hypothesis' profile, and a whole model small enough for tests."""
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import settings
+
+from alfa.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from alfa.backbone import Backbone
 
 # A busy machine is slow, not wrong: pytest's own timeout catches what hangs.
 settings.register_profile("project", deadline=None, max_examples=50, print_blob=True)
 settings.load_profile("project")
+
+_TINY_MODEL = "tiny-clip"
+# 4 x 3 patches: nothing may rely on a square grid.
+_TINY_CONFIG = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": [48, 36], "layers": 2, "width": 32, "head_width": 16, "patch_size": 12},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
+    """Settings that load a tiny model: open_clip builds it, its random weights come from a file."""
+    # Imported here: most tests need no model and should not wait for torch.
+    import open_clip
+    import safetensors.torch
+    import torch
+
+    directory = tmp_path_factory.mktemp(_TINY_MODEL)
+    config = directory / f"{_TINY_MODEL}.json"
+    config.write_text(json.dumps(_TINY_CONFIG))
+    open_clip.add_model_config(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = open_clip.create_model(_TINY_MODEL)
+    weights = directory / "tiny.safetensors"
+    safetensors.torch.save_file(
+        {key: value.contiguous() for key, value in model.state_dict().items()}, weights
+    )
+    return ModelSettings(name=_TINY_MODEL, pretrained=str(weights), device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tiny_settings: ModelSettings) -> Backbone:
+    """The tiny model, loaded the way every model is."""
+    from alfa.backbone import Backbone
+
+    return Backbone.load(tiny_settings)
