@@ -18,7 +18,7 @@ from alfa.files import file_hash
 from alfa.memory import DEFAULT_CAP, MemoryBank
 from alfa.settings import load_model_settings
 
-app = typer.Typer(help="Memory banks of good parts.", no_args_is_help=True)
+app = typer.Typer(help="Memory banks of good parts.", no_args_is_help=True, add_completion=False)
 
 BankFile = Annotated[Path, typer.Argument(help="Memory bank file.", show_default=False)]
 

@@ -27,7 +27,7 @@ from alfa.memory import MemoryBank
 from alfa.prompting.promptset import find_prompt_file
 from alfa.settings import load_model_settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -26,7 +26,7 @@ from alfa.overlay import overlay
 from alfa.prompting.promptset import find_prompt_file
 from alfa.settings import load_model_settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 EXIT_ANOMALOUS = 1
 

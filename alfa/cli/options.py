@@ -9,7 +9,7 @@ import typer
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", help="config.toml; only its [model] table is read.", show_default="alfa-mini"),
+    typer.Option("--config", help="config.toml; only its `model` table is read.", show_default="alfa-mini"),
 ]
 PromptsOption = Annotated[
     str, typer.Option("--prompts", help="Prompt file, or a class name such as `bottle`.", show_default=False)
