@@ -1,49 +1,14 @@
-"""A whole model small enough for tests: open_clip builds it, its random weights come from a file."""
+"""Files for the tiny model of tests/conftest.py: a config that names it, and prompts."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import open_clip
 import pytest
-import safetensors.torch
-import torch
 
-from alfa.backbone import Backbone
 from alfa.prompting.promptset import PromptSet, save_prompt_set
 from alfa.settings import ModelSettings
-
-TINY_MODEL = "tiny-clip"
-# 4 x 3 patches: nothing may rely on a square grid.
-_TINY_CONFIG = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": [48, 36], "layers": 2, "width": 32, "head_width": 16, "patch_size": 12},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
-
-
-@pytest.fixture(scope="session")
-def tiny_settings(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
-    """Settings that load the tiny model, the same weights each time."""
-    directory = tmp_path_factory.mktemp("tiny-clip")
-    config = directory / f"{TINY_MODEL}.json"
-    config.write_text(json.dumps(_TINY_CONFIG))
-    open_clip.add_model_config(config)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = open_clip.create_model(TINY_MODEL)
-    weights = directory / "tiny.safetensors"
-    safetensors.torch.save_file(
-        {key: value.contiguous() for key, value in model.state_dict().items()}, weights
-    )
-    return ModelSettings(name=TINY_MODEL, pretrained=str(weights), device="cpu", precision="fp32")
-
-
-@pytest.fixture(scope="session")
-def tiny_backbone(tiny_settings: ModelSettings) -> Backbone:
-    """The tiny model, loaded the way every model is."""
-    return Backbone.load(tiny_settings)
 
 
 @pytest.fixture(scope="session")
