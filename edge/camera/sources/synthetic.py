@@ -74,7 +74,8 @@ def render(settings: SyntheticSource, seq: int) -> SyntheticPart:
     defect = _draw_defect(rng, settings.defect_rate)
     plate = render_plate(settings.width, settings.height, settings.seed)
     canvas = _good_part(plate, rng)
-    paint(canvas, defect, rng)
+    # A generator of its own: a part and its good twin (defect_rate = 0) differ by the defect alone.
+    paint(canvas, defect, np.random.default_rng((settings.seed, seq, 1)))
     return _photographed(canvas, defect, rng)
 
 

@@ -1,0 +1,88 @@
+"""A camera through OpenCV. A video file stands in for one: OpenCV opens both alike, and its end is a loss."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from alfa.errors import Fault
+from edge.camera.sources.base import Captured
+from edge.camera.sources.device import CaptureDevice
+from edge.settings import DeviceSource
+
+
+@contextmanager
+def opened(device: int | str) -> Iterator[CaptureDevice]:
+    source = CaptureDevice(DeviceSource(kind="device", device=device))
+    source.open()
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+def images(source: CaptureDevice, count: int) -> list[Captured]:
+    """The next `count` images; fails when they do not come within ten seconds."""
+    found: list[Captured] = []
+    deadline = time.monotonic() + 10
+    while len(found) < count:
+        assert time.monotonic() < deadline
+        shot = source.read(0.1)
+        if isinstance(shot, Captured):
+            found.append(shot)
+    return found
+
+
+@pytest.mark.parametrize("device", [77, "77", "/dev/video77"])
+def test_camera_that_is_not_there_is_a_fault(device: int | str) -> None:
+    """The fault names the device and what to check."""
+    with pytest.raises(Fault, match=r"77'.*does not open") as caught, opened(device):
+        pass
+    assert caught.value.name == "camera_unavailable"
+
+
+def test_password_in_an_address_is_not_shown() -> None:
+    """Errors go to logs that others read."""
+    with pytest.raises(Fault) as caught, opened("rtsp://user:secret@127.0.0.1:1/stream"):
+        pass
+    assert "secret" not in str(caught.value)
+    assert "127.0.0.1:1/stream" in str(caught.value)
+
+
+def test_images_come_in_order(tmp_path: Path, write_video: Callable[[Path], None]) -> None:
+    """As delivered, stamped when they were read."""
+    write_video(tmp_path / "v.avi")
+    with opened(str(tmp_path / "v.avi")) as source:
+        shots = images(source, 4)
+    assert [round(shot.pixels.mean() / 60) for shot in shots] == [0, 1, 2, 3]
+    assert [shot.mono_ns for shot in shots] == sorted(shot.mono_ns for shot in shots)
+    assert {(shot.colour, shot.part_id) for shot in shots} == {("bgr", "")}
+
+
+def test_lost_camera_is_reported_and_opened_again(
+    tmp_path: Path, write_video: Callable[[Path], None]
+) -> None:
+    """After the loss `trouble` says so and nothing is read; then images come back by themselves."""
+    write_video(tmp_path / "v.avi")
+    with opened(str(tmp_path / "v.avi")) as source:
+        images(source, 4)
+        deadline = time.monotonic() + 10
+        while not source.trouble:
+            assert time.monotonic() < deadline
+            assert source.read(0.01) is None
+        assert "lost" in source.trouble
+        images(source, 1)
+        assert source.trouble == ""
+
+
+def test_reading_after_closing_is_a_fault(tmp_path: Path, write_video: Callable[[Path], None]) -> None:
+    """Without its thread nothing would ever come: the service must not wait for it."""
+    write_video(tmp_path / "v.avi")
+    with opened(str(tmp_path / "v.avi")) as source:
+        images(source, 4)
+    with pytest.raises(Fault, match="camera_lost"):
+        source.read(0.01)

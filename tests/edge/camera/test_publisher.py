@@ -1,0 +1,149 @@
+"""The frame sink on real sockets: every part has a number, every image goes out, counters tell the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.camera.gate import DetectorGate
+from edge.camera.publisher import FrameSink
+from edge.camera.sources.base import Captured, Unreadable
+from edge.lifecycle import Heart, configure_logging
+from edge.messages import Part, ServiceState, beat_topic, decode_beat, decode_frame, encode_beat, frame_topic
+from edge.settings import load_settings
+from edge.sockets import BEAT_HWM, FRAME_HWM, Socket, Sockets, send
+
+
+@dataclass
+class Line:
+    sink: FrameSink
+    heart: Heart
+    listener: Socket
+    sockets: Sockets
+
+
+@pytest.fixture
+def line(runtime_dir: Path) -> Iterator[Line]:
+    """A sink with one listener that is already subscribed to everything of line1."""
+    with Sockets() as sockets:
+        endpoint = f"ipc://{runtime_dir}/camera-line1.sock"
+        heart = Heart("camera", "line1", 7, ServiceState.READY)
+        sink = FrameSink(sockets.watched_publisher(endpoint, FRAME_HWM), heart, configure_logging("camera"))
+        topics = [frame_topic("line1"), beat_topic("camera", "line1")]
+        listener = sockets.subscriber([endpoint], topics, FRAME_HWM)
+        while not sink.heard:
+            sink.wait(10)
+        yield Line(sink, heart, listener, sockets)
+
+
+def captured(value: int, part_id: str = "") -> Captured:
+    return Captured(np.full((4, 6, 3), value, np.uint8), "rgb", part_id)
+
+
+def test_parts_are_numbered_from_zero(line: Line, receive_within: Callable[..., list[Part]]) -> None:
+    """Sequence numbers without gaps, one epoch, the source's pixels and part id."""
+    for value in (10, 11):
+        line.sink.take(captured(value, part_id=f"part-{value}"))
+    frames = [decode_frame(receive_within(line.listener)) for _ in range(2)]
+    assert [frame.header.key for frame in frames] == [("line1", 7, 0), ("line1", 7, 1)]
+    assert [(frame.header.part_id, int(frame.pixels[0, 0, 0])) for frame in frames] == [
+        ("part-10", 10),
+        ("part-11", 11),
+    ]
+
+
+def test_capture_time_is_the_sources(line: Line, receive_within: Callable[..., list[Part]]) -> None:
+    """Age and latency count from the capture, not from the sending."""
+    shot = captured(1)
+    line.sink.take(shot)
+    header = decode_frame(receive_within(line.listener)).header
+    assert (header.mono_ns, header.wall_ns) == (shot.mono_ns, shot.wall_ns)
+
+
+def test_grey_stays_grey(line: Line, receive_within: Callable[..., list[Part]]) -> None:
+    """One channel travels as one channel."""
+    line.sink.take(Captured(np.full((4, 6, 1), 9, np.uint8), "grey"))
+    frame = decode_frame(receive_within(line.listener))
+    assert (frame.header.colour, frame.pixels.shape) == ("grey", (4, 6, 1))
+
+
+def test_unreadable_part_uses_up_its_number(line: Line, receive_within: Callable[..., list[Part]]) -> None:
+    """Nothing is sent for it, and the next frame shows the gap."""
+    line.sink.take(Unreadable("broken", "cut short"))
+    line.sink.take(captured(1))
+    assert decode_frame(receive_within(line.listener)).header.seq == 1
+    assert line.heart.counters == {"captured": 2, "sent": 1, "unreadable": 1}
+
+
+def test_image_that_the_wire_cannot_carry_is_unreadable(line: Line) -> None:
+    """A line camera's endless strip is counted here rather than refused at the other end."""
+    line.sink.take(Captured(np.zeros((65_536, 1, 3), np.uint8), "rgb"))
+    assert line.heart.counters == {"captured": 1, "sent": 0, "unreadable": 1}
+
+
+def test_beat_tells_the_counters(line: Line, receive_within: Callable[..., list[Part]]) -> None:
+    """What results compares with the verdicts."""
+    line.sink.take(Unreadable("", "cut short"))
+    line.sink.beat_when_due()
+    beat = decode_beat(receive_within(line.listener))
+    assert (beat.state, beat.epoch, beat.last_seq) == (ServiceState.READY, 7, 0)
+    assert beat.counters == {"captured": 1, "sent": 0, "unreadable": 1}
+
+
+def test_capture_does_not_wait_for_a_listener(line: Line) -> None:
+    """A thousand parts pass while nobody reads; all are counted as sent."""
+    for _ in range(1000):
+        line.sink.take(captured(1))
+    assert line.heart.counters["sent"] == 1000
+
+
+def test_sink_knows_when_its_listener_has_gone(line: Line) -> None:
+    """`heard` follows the subscriptions."""
+    line.listener.close()
+    while line.sink.heard:
+        line.sink.wait(10)
+    assert not line.sink.heard
+
+
+def test_gate_opens_when_the_detector_is_ready(
+    line: Line, write_config: Callable[..., Path], receive_within: Callable[..., list[Part]]
+) -> None:
+    """A STARTING detector keeps it shut; READY of this very line opens it."""
+    settings = load_settings(write_config())
+    detector = line.sockets.watched_publisher(settings.detector_endpoint("main"), BEAT_HWM)
+    gate = DetectorGate(line.sockets, settings, "line1")
+    assert bytes(receive_within(detector)[0]) == b"\x01beat/detector/line1/"
+    seen = line.sockets.subscriber([settings.detector_endpoint("main")], [b"beat/"], BEAT_HWM)
+    receive_within(detector)
+    for state in (ServiceState.STARTING, ServiceState.READY):
+        assert not gate.is_open(line.sink)
+        send(detector, encode_beat(Heart("detector", "line1", 1, state).beat()))
+        receive_within(seen)
+    while not gate.is_open(line.sink):
+        line.sink.wait(0.05)
+
+
+def test_gate_stays_shut_without_a_subscription(
+    write_config: Callable[..., Path], receive_within: Callable[..., list[Part]]
+) -> None:
+    """A READY detector that is not yet connected to this camera would miss the first part."""
+    settings = load_settings(write_config())
+    with Sockets() as sockets:
+        endpoint = settings.camera_endpoint("line1")
+        heart = Heart("camera", "line1", 7)
+        sink = FrameSink(sockets.watched_publisher(endpoint, FRAME_HWM), heart, configure_logging("camera"))
+        detector = sockets.watched_publisher(settings.detector_endpoint("main"), BEAT_HWM)
+        gate = DetectorGate(sockets, settings, "line1")
+        receive_within(detector)
+        seen = sockets.subscriber([settings.detector_endpoint("main")], [b"beat/"], BEAT_HWM)
+        receive_within(detector)
+        send(detector, encode_beat(Heart("detector", "line1", 1, ServiceState.READY).beat()))
+        receive_within(seen)
+        assert not gate.is_open(sink)
+        sockets.subscriber([endpoint], [frame_topic("line1")], FRAME_HWM)
+        while not gate.is_open(sink):
+            sink.wait(10)
