@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -37,6 +37,9 @@ from alfa.prompting.promptset import (
 from alfa.prompting.queries import Answer, Query, queries_for
 from alfa.prompting.templates import DEFAULT_DOMAIN, PROMPTS_PER_LABEL
 from alfa.settings import LlmSettings, ModelSettings, load_model_settings
+
+if TYPE_CHECKING:
+    from alfa.backbone import Backbone
 
 app = typer.Typer(no_args_is_help=True, help="Generate, import, check, show and compare prompt files.")
 
