@@ -57,6 +57,13 @@ def test_above_the_threshold_is_red_and_below_is_not() -> None:
     assert below[0] < below[2]
 
 
+def test_colours_go_on_above_the_threshold_up_to_twice_its_distance() -> None:
+    """A value at the threshold (0.6) does not yet look like one far above it; beyond 1.0 nothing changes."""
+    at, twice, beyond = (overlay(_grey(), _flat(value), None, SCALE)[30, 40] for value in (0.6, 1.0, 1.4))
+    assert not np.array_equal(at, twice)
+    assert np.array_equal(twice, beyond)
+
+
 def test_the_region_is_drawn_where_it_is() -> None:
     """Its corners carry the box's colour, its outside does not."""
     picture = overlay(_grey(), _flat(0.0), Region(10, 20, 30, 25, area=100), SCALE)
