@@ -126,13 +126,15 @@ class Heart:
     last_seq: int = -1
     last_error: str = ""
     _due_s: float = 0.0
+    _said: ServiceState | None = None
 
     def due(self) -> bool:
-        """True at most twice a second; asking makes the next one due half a second later."""
+        """True twice a second, and at once when the state has changed; asking starts the next half second."""
         now = time.monotonic()
-        if now < self._due_s:
+        # A short FAULT that fell between two beats would never be heard of.
+        if now < self._due_s and self.state is self._said:
             return False
-        self._due_s = now + BEAT_PERIOD_S
+        self._due_s, self._said = now + BEAT_PERIOD_S, self.state
         return True
 
     def beat(self) -> Beat:

@@ -94,6 +94,15 @@ def test_heart_is_due_twice_a_second() -> None:
     assert time.monotonic() - start >= 0.95 * BEAT_PERIOD_S
 
 
+def test_changed_state_is_due_at_once() -> None:
+    """A FAULT shorter than half a second is told all the same, once."""
+    heart = Heart("camera", "line1", 7)
+    heart.due()
+    heart.state = ServiceState.FAULT
+    assert heart.due()
+    assert not heart.due()
+
+
 def test_beat_says_what_the_heart_knows() -> None:
     """State, counters, last sequence number and error travel; a long error is cut, not refused."""
     heart = Heart("detector", "line1", 7, ServiceState.READY, last_seq=41, last_error="x" * 5000)
