@@ -66,8 +66,9 @@ def encode_jpeg(frame: Frame, quality: int) -> bytes:
     if frame.header.colour == "rgb":
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     try:
-        encoded: bytes = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        encoded, jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
     except cv2.error:
         # The verdict is what counts and is out already; the map goes without its picture.
         return b""
-    return encoded if len(encoded) <= MAX_JPEG_BYTES else b""
+    # OpenCV 5 says False where OpenCV 4 raises.
+    return jpeg.tobytes() if encoded and jpeg.nbytes <= MAX_JPEG_BYTES else b""

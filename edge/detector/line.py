@@ -26,6 +26,7 @@ _COUNTERS = (
     "model_error",
     "no_verdict",
     "duplicate",
+    "reloaded",
     "queue",
 )
 

@@ -13,7 +13,7 @@ from alfa.calibration import Calibration
 from alfa.errors import BadInput
 from alfa.inspector import Recipe, judge
 from alfa.memory import MemoryBank
-from alfa.prompting.promptset import load_prompt_set
+from alfa.prompting.promptset import find_prompt_file, load_prompt_set
 from alfa.settings import ModelSettings
 from edge.detector.verdicts import Stamp
 from edge.settings import LineSettings, Settings, load_settings
@@ -110,7 +110,7 @@ def _probe(backbone: Backbone) -> ImageFeatures:
 
 
 def _prompts_path(settings: Settings, line: LineSettings) -> Path:
-    return settings.paths.prompts / f"{line.prompts}.toml"
+    return find_prompt_file(line.prompts, settings.paths.prompts)
 
 
 def _stamp(recipe: Recipe, backbone: Backbone, line: LineSettings, detector: str) -> Stamp:

@@ -142,6 +142,8 @@ class DetectorService:
         changed = self._model.take_reloaded()
         if changed is not None:
             self._use_recipes(changed)
+            for line in self._lines.values():
+                line.count("reloaded")
         if self._model.can_reload() and self._lifecycle.take_reload():
             self._model.start_reload()
 

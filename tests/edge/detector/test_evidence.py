@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -48,13 +49,15 @@ def test_ng_and_faults_of_judging_have_a_picture(result: Result, fault: FaultRea
 
 
 @pytest.mark.parametrize("colour", ["rgb", "bgr"])
-def test_the_jpeg_has_the_colours_of_the_part(make_frame: MakeFrame, colour: str) -> None:
+def test_the_jpeg_has_the_colours_of_the_part(make_frame: MakeFrame, colour: Literal["rgb", "bgr"]) -> None:
     """Whatever order the camera sends, the picture shows the same."""
     frame = make_frame(0)
     pixels = np.full((24, 32, 3), RGB if colour == "rgb" else RGB[::-1], np.uint8)
     pixels.flags.writeable = False
     header = replace(frame.header, colour=colour)
-    decoded = cv2.imdecode(np.frombuffer(encode_jpeg(Frame(header, pixels), 95), np.uint8), cv2.IMREAD_COLOR)
+    jpeg = np.frombuffer(encode_jpeg(Frame(header, pixels), 95), np.uint8)
+    decoded = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+    assert decoded is not None
     assert np.abs(decoded.reshape(-1, 3).mean(axis=0) - RGB[::-1]).max() < 4
 
 
