@@ -86,6 +86,11 @@ def test_the_rank_is_the_exact_one_in_spite_of_floats(n: int, alpha: Fraction) -
         assert conformal_rank(n, float(alpha)) == exact
 
 
+def test_a_float_a_hair_above_a_whole_number_does_not_cost_a_rank() -> None:
+    """10 * (1 - 0.7) is 3.0000000000000004 in floats; the rank is 3."""
+    assert conformal_rank(9, 0.7) == 3
+
+
 @given(st.integers(0, 100), st.sampled_from([0.05, 0.1, 0.3]))
 def test_good_scores_above_the_threshold_are_no_more_than_alpha_allows(seed: int, alpha: float) -> None:
     """Among n calibration scores at most alpha * (n + 1) lie above."""
