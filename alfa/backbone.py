@@ -64,6 +64,7 @@ class Backbone:
     """A loaded model on its device. Not for several threads at once: `preprocess` reuses its buffer.
 
     Attributes:
+        settings: what it was loaded with.
         model_id: name and origin of the weights.
         weights_hash: 16 hex digits naming the weights.
         preprocess_hash: 16 hex digits naming size, resizing and normalisation.
@@ -84,6 +85,7 @@ class Backbone:
             torch.set_num_threads(settings.threads)
         self.device = _device(settings.device)
         self.dtype = _dtype(settings.precision, self.device)
+        self.settings = settings
         self._model = model
         self._clip = model.clip.requires_grad_(False).to(self.device)
         self._clip.visual.to(self.dtype)
@@ -169,9 +171,9 @@ class Backbone:
 
     @torch.inference_mode()
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
-        """g(t) of each prompt: (n, d), unit, float32, on the device. Longer prompts are cut; see `token_counts`."""
+        """g(t) of each prompt: (n, d), unit, float32, on the device. Long prompts are cut."""
         tokens = self._model.tokenizer(list(prompts)).to(self.device)
-        parts = [self._clip.encode_text(batch) for batch in tokens.split(_TEXT_BATCH)]
+        parts = [self._clip.encode_text(batch) for batch in torch.split(tokens, _TEXT_BATCH)]
         return _unit(torch.cat(parts))
 
     def token_counts(self, prompts: Sequence[str]) -> list[int]:
@@ -184,10 +186,9 @@ class Backbone:
         offsets = torch.arange(images, device=self.device)[:, None, None] * length
         rows = (offsets + positions).flatten(0, 1)
         flat = tokens.reshape(-1, width)
-        passes = [
-            self._tower.pool(self._tower.transform(flat[part])) for part in rows.split(self._window_batch)
-        ]
-        return _unit(torch.cat(passes)).unflatten(0, (images, -1))
+        passes = torch.split(rows, self._window_batch)
+        pooled = torch.cat([self._tower.pool(self._tower.transform(flat[part])) for part in passes])
+        return _unit(pooled).view(images, len(positions), -1)
 
     def _token_positions(self, scale: int) -> Tensor:
         """(N, prefix + s*s): where in an image's tokens each window finds its own."""

@@ -6,18 +6,24 @@ Importing this module imports open_clip, which takes seconds: `alfa.backbone` do
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import logging
 import pickle
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import open_clip
 import safetensors.torch
 import torch
-from open_clip.pretrained import download_pretrained, download_pretrained_from_hf, get_pretrained_cfg
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from safetensors import SafetensorError
 from timm.layers import resample_abs_pos_embed
@@ -32,7 +38,6 @@ CONFIG_FILE = "open_clip_config.json"
 IMAGE_TOWER_FILE = "image_tower.safetensors"
 TEXT_TOWER_FILE = "text_tower.safetensors"
 
-_HUB_PREFIX = open_clip.factory.HF_HUB_PREFIX
 _WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 _PATCH_PROJECTION = "patch_proj."
 # What open_clip, torch and safetensors raise on a file that is damaged or holds something else.
@@ -49,6 +54,8 @@ _DAMAGED = (
     SafetensorError,
 )
 _LONGEST_CAUSE = 140
+_TAGS_SHOWN = 5
+_HUB_ANSWERS_WITHIN_S = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -95,14 +102,15 @@ def open_model(settings: ModelSettings) -> ClipModel:
             advice = f"{EMBEDDED_MODEL} brings its own weights; leave this empty"
             raise BadInput("model", "pretrained", settings.pretrained, advice)
         return open_directory(WEIGHTS_DIRECTORY / EMBEDDED_MODEL)
-    _require_known(settings)
-    origin = _locate(settings)
-    clip = _create(settings, origin)
+    _require_known(settings.name)
+    tokenizer = _tokenizer(settings.name)
+    origin = _locate(settings.name, settings.pretrained)
+    clip = _create(settings.name, origin)
     preprocess = open_clip.get_model_preprocess_cfg(clip)
     label = Path(settings.pretrained).name if settings.pretrained else ""
     return ClipModel(
         clip=clip.eval(),
-        tokenizer=_tokenizer(settings.name),
+        tokenizer=tokenizer,
         model_id="/".join(part for part in (settings.name, label) if part),
         weights_hash=file_hash(origin.path) if origin.path else _random_weights_hash(settings.name, clip),
         mean=tuple(preprocess["mean"]),
@@ -126,7 +134,8 @@ def open_directory(directory: Path) -> ClipModel:
     _fill(clip.visual.trunk, image_file, _read_tensors(image_file))
     _resize_grid(clip.visual)
     text_side = _read_tensors(text_file)
-    patch_projection = _take_patch_projection(text_side)
+    joint_shape = (config["model_cfg"]["embed_dim"], clip.visual.trunk.embed_dim)
+    patch_projection = _take_patch_projection(text_file, text_side, joint_shape)
     # The trunk has its own file; the rest of the model must be in this one, and nothing else.
     trunk = {f"visual.trunk.{name}": tensor for name, tensor in clip.visual.trunk.state_dict().items()}
     _fill(clip, text_file, text_side | trunk)
@@ -150,37 +159,30 @@ class _Origin:
     quick_gelu: bool = False
 
 
-def _require_known(settings: ModelSettings) -> None:
-    if settings.name.startswith(_HUB_PREFIX):
-        if settings.pretrained:
-            advice = "a hub model brings its own weights; leave this empty"
-            raise BadInput("model", "pretrained", settings.pretrained, advice)
-        return
+def _require_known(name: str) -> None:
     known = open_clip.list_models()
-    if settings.name not in known:
-        near = difflib.get_close_matches(settings.name, [EMBEDDED_MODEL, *known], n=3, cutoff=0.5)
+    if name not in known:
+        near = difflib.get_close_matches(name, [EMBEDDED_MODEL, *known], n=3, cutoff=0.5)
         hint = f", such as {', '.join(near)}" if near else ""
         raise BadInput(
-            "model", "name", settings.name, f"unknown model; use {EMBEDDED_MODEL} or open_clip's{hint}"
+            "model", "name", name, f"unknown model; use {EMBEDDED_MODEL} or one of open_clip's{hint}"
         )
 
 
-def _locate(settings: ModelSettings) -> _Origin:
-    name, pretrained = settings.name, settings.pretrained
-    if name.startswith(_HUB_PREFIX):
-        return _Origin(_download(settings, None), {})
+def _locate(name: str, pretrained: str) -> _Origin:
+    """The weights file that `pretrained` means: none, a tag's (downloaded if need be), or a local one."""
     tags = open_clip.list_pretrained_tags_by_model(name)
     if not pretrained:
         return _Origin(None, _statistics(name, tags))
     if pretrained in tags:
         tag = get_pretrained_cfg(name, pretrained)
-        return _Origin(
-            _download(settings, tag), _statistics(name, [pretrained]), tag.get("quick_gelu", False)
-        )
+        path = _cached(tag) or _download(f"{name}/{pretrained}", tag)
+        return _Origin(path, _statistics(name, [pretrained]), tag.get("quick_gelu", False))
     path = Path(pretrained)
     if not path.is_file():
-        hint = f"a tag ({', '.join(tags)})" if tags else "a tag (this model has none)"
-        raise BadInput("model", "pretrained", pretrained, f"is neither {hint} nor a file; check the path")
+        shown = ", ".join(tags[:_TAGS_SHOWN]) + (", ..." if len(tags) > _TAGS_SHOWN else "")
+        advice = f"is no file and no tag of {name} ({shown or 'it has none'}); check the path"
+        raise BadInput("model", "pretrained", pretrained, advice)
     if path.suffix not in _WEIGHT_SUFFIXES:
         raise BadInput(path, "", None, f"is no weights file by its name; use {' '.join(_WEIGHT_SUFFIXES)}")
     return _Origin(path, _statistics(name, tags))
@@ -192,29 +194,58 @@ def _statistics(name: str, tags: Sequence[str]) -> dict[str, Any]:
     return {key: published[key] for key in ("mean", "std") if key in published}
 
 
-def _download(settings: ModelSettings, tag: dict[str, Any] | None) -> Path:
-    """The weights file in the cache, downloaded where it is not there yet.
+def _cached(tag: dict[str, Any]) -> Path | None:
+    """The tag's file if it was downloaded before: a plant without internet must not wait for the hub.
 
-    A fault, not bad input: the name is one that open_clip knows; network, proxy or hub failed it.
+    The names are those that open_clip itself tries, in its order.
+    """
+    repository, _, filename = tag.get("hf_hub", "").rpartition("/")
+    if not repository:
+        return None
+    for candidate in [filename] if filename else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]:
+        found = huggingface_hub.try_to_load_from_cache(repository, candidate)
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def _download(label: str, tag: dict[str, Any]) -> Path:
+    """Download a tag's file into the hub's cache.
+
+    A failure is a fault, not bad input: the name is right; network, proxy or hub failed it.
     """
     try:
-        if tag is None:
-            return Path(download_pretrained_from_hf(settings.name.removeprefix(_HUB_PREFIX)))
+        if tag.get("hf_hub"):
+            _require_reachable(huggingface_hub.constants.ENDPOINT)
         return Path(download_pretrained(tag))
     except (OSError, RuntimeError) as error:
-        named = "/".join(part for part in (settings.name, settings.pretrained) if part)
-        detail = (
-            f"{named} cannot be downloaded ({_cause(error)}); connect once or set model.pretrained to a file"
-        )
+        detail = f"{label} cannot be downloaded ({_cause(error)}); set model.pretrained to a local file"
         raise Fault("weights_unavailable", detail) from error
 
 
-def _create(settings: ModelSettings, origin: _Origin) -> Any:  # noqa: ANN401 - open_clip is untyped
-    hub = settings.name.startswith(_HUB_PREFIX)
+def _require_reachable(address: str) -> None:
+    """One quick request: the hub's own client retries for most of a minute, with a dozen lines of warnings.
+
+    Raises:
+        OSError: nobody answers there.
+    """
+    request = urllib.request.Request(address, method="HEAD")  # noqa: S310 - the hub's address, from its client
+    try:
+        with urllib.request.urlopen(request, timeout=_HUB_ANSWERS_WITHIN_S):  # noqa: S310
+            return
+    except urllib.error.HTTPError:
+        return  # it answered
+    except urllib.error.URLError as error:
+        if not isinstance(error.reason, ssl.SSLError):
+            raise
+        # The hub's client may know a plant's own certificates where urllib does not.
+
+
+def _create(name: str, origin: _Origin) -> Any:  # noqa: ANN401 - open_clip is untyped
     try:
         return open_clip.create_model(
-            settings.name,
-            pretrained=str(origin.path) if origin.path and not hub else None,
+            name,
+            pretrained=str(origin.path) if origin.path else None,
             force_quick_gelu=origin.quick_gelu,
             force_preprocess_cfg=origin.preprocess,
             pretrained_text=False,
@@ -240,8 +271,6 @@ def _tokenizer(name: str) -> Any:  # noqa: ANN401 - open_clip is untyped
 
 
 def _random_weights_hash(name: str, clip: nn.Module) -> str:
-    import hashlib
-
     _log.warning("model %s has random weights: its verdicts mean nothing; set model.pretrained", name)
     digest = hashlib.sha256()
     for key, tensor in sorted(clip.state_dict().items()):
@@ -290,17 +319,20 @@ def _fill(module: nn.Module, path: Path, tensors: dict[str, Tensor]) -> None:
         raise _unusable(path, error) from error
 
 
-def _take_patch_projection(tensors: dict[str, Tensor]) -> nn.Linear | None:
-    """Take `patch_proj.*` out of `tensors`; open_clip's model has no such member."""
-    taken = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_PATCH_PROJECTION)}
+def _take_patch_projection(
+    path: Path, tensors: dict[str, Tensor], shape: tuple[int, int]
+) -> nn.Linear | None:
+    """Take `patch_proj.*`, a (d, c) layer, out of `tensors`; open_clip's model has no such member."""
+    taken = {
+        name.removeprefix(_PATCH_PROJECTION): tensors.pop(name)
+        for name in list(tensors)
+        if name.startswith(_PATCH_PROJECTION)
+    }
     if not taken:
         return None
-    weight, bias = taken[f"{_PATCH_PROJECTION}weight"], taken.get(f"{_PATCH_PROJECTION}bias")
-    projection = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    projection.load_state_dict(
-        {name.removeprefix(_PATCH_PROJECTION): tensor for name, tensor in taken.items()}
-    )
-    return projection.requires_grad_(False)
+    projection = nn.Linear(shape[1], shape[0], bias="bias" in taken)
+    _fill(projection, path, taken)
+    return projection
 
 
 def _resize_grid(visual: Any) -> None:  # noqa: ANN401 - open_clip is untyped
