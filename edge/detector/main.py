@@ -53,3 +53,7 @@ def _settings_of(config: Path, name: str) -> Settings:
 def main() -> None:
     """Entry point of the console script."""
     entry.run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -336,7 +336,7 @@ def test_the_part_in_hand_at_the_stop_is_judged(
 
 
 def test_prompts_that_do_not_load_end_the_detector(bench: Bench) -> None:
-    """At the start there is no older recipe to go on with: the last beat says why, the error names the file."""
+    """At the start there is no older recipe to go on with: the beat says why, the error names the file."""
     bench.withhold_prompts("line1")
     bench.start(ServiceState.STARTING)
     (bench.directory / "prompts" / "line1.toml").write_text(BROKEN_PROMPTS)

@@ -1,0 +1,132 @@
+"""`edge-detector` as a process: exit codes, one-line errors, signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from alfa.settings import ModelSettings
+from edge.messages import ServiceState, decode_beat
+from edge.settings import load_settings
+from edge.sockets import VERDICT_HWM, Socket, Sockets, receive
+
+WriteConfig = Callable[..., Path]
+DETECTOR = (sys.executable, "-m", "edge.detector.main")
+CONFIG = """
+[lines.line1]
+prompts = "plate"
+[lines.line1.source]
+kind = "synthetic"
+"""
+PROMPTS = """
+schema = 1
+class = "plate"
+normal = ["A normal image of a plate."]
+abnormal = ["An abnormal image of a plate."]
+"""
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*DETECTOR, *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+def write_prompts(config: Path, text: str = PROMPTS) -> Path:
+    path = config.parent / "prompts" / "plate.toml"
+    path.parent.mkdir()
+    path.write_text(text)
+    return path
+
+
+def detector_with(model: ModelSettings) -> tuple[str, ...]:
+    """The command, with the test model known to open_clip in its process."""
+    architecture = Path(model.pretrained).with_name(f"{model.name}.json")
+    code = f"""
+import open_clip
+open_clip.add_model_config({str(architecture)!r})
+from edge.detector.main import main
+main()
+"""
+    return sys.executable, "-c", code
+
+
+def wait_for(state: ServiceState, heard: Socket) -> None:
+    while True:
+        assert heard.poll(60_000), f"no beat, {state} not reached"
+        parts = receive(heard)
+        assert parts is not None
+        if decode_beat(parts).state is state:
+            return
+
+
+def assert_one_line(ended: subprocess.CompletedProcess[str], code: int, *named: str) -> None:
+    assert (ended.returncode, ended.stderr.count("\n")) == (code, 1), ended.stderr
+    assert all(name in ended.stderr for name in named)
+
+
+def test_a_detector_that_no_line_names_is_bad_input(write_config: WriteConfig) -> None:
+    """The line says which detectors there are."""
+    ended = run("--config", write_config(), "--name", "second")
+    assert_one_line(ended, 2, "second", "main")
+
+
+def test_a_missing_config_is_bad_input(runtime_dir: Path) -> None:
+    """Named, exit 2."""
+    assert_one_line(run("--config", runtime_dir / "none.toml"), 2, "none.toml")
+
+
+def test_a_broken_prompt_file_is_told_before_anything_is_bound(write_config: WriteConfig) -> None:
+    """Exit 2, and no socket or lock is left in the runtime directory."""
+    config = write_config(CONFIG)
+    write_prompts(config, PROMPTS.replace("abnormal", "abnormall"))
+    assert_one_line(run("--config", config), 2, "plate.toml", "abnormal")
+    assert not (config.parent / "run").exists()
+
+
+def test_a_second_detector_of_the_same_name_is_refused(write_config: WriteConfig) -> None:
+    """The first one keeps its sockets; exit 3."""
+    config = write_config(CONFIG)
+    write_prompts(config)
+    with Sockets() as sockets:
+        sockets.publisher(load_settings(config).detector_endpoint("main"), VERDICT_HWM)
+        ended = run("--config", config)
+    assert_one_line(ended, 3, "endpoint_in_use", "detector-main.sock")
+
+
+def test_it_gets_ready_and_ends_with_0(write_config: WriteConfig, tiny_settings: ModelSettings) -> None:
+    """STARTING from the first moment, READY once loaded, exit 0 on SIGTERM."""
+    config = write_config(f'[model]\nname = "{tiny_settings.name}"\ndevice = "cpu"\n{CONFIG}')
+    write_prompts(config)
+    with Sockets() as sockets:
+        endpoint = load_settings(config).detector_endpoint("main")
+        heard = sockets.subscriber([endpoint], [b"beat/detector/line1/"], VERDICT_HWM)
+        process = subprocess.Popen(
+            [*detector_with(tiny_settings), "--config", config], stderr=subprocess.PIPE
+        )
+        wait_for(ServiceState.STARTING, heard)
+        wait_for(ServiceState.READY, heard)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert b"Traceback" not in errors
+
+
+def test_it_ends_at_once_while_the_model_loads(write_config: WriteConfig) -> None:
+    """A stop does not wait for a load that hangs, here on a prompt file that never ends."""
+    config = write_config(CONFIG)
+    prompts = write_prompts(config)
+    prompts.unlink()
+    os.mkfifo(prompts)
+    with Sockets() as sockets:
+        endpoint = load_settings(config).detector_endpoint("main")
+        heard = sockets.subscriber([endpoint], [b"beat/detector/line1/"], VERDICT_HWM)
+        process = subprocess.Popen([*DETECTOR, "--config", config], stderr=subprocess.PIPE)
+        # The file is read once before anything is bound; the second read, the load's, waits for ever.
+        prompts.write_text(PROMPTS)
+        wait_for(ServiceState.STARTING, heard)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
