@@ -65,7 +65,7 @@ class FaultReason(StrEnum):
 
 
 class FaultCode(IntEnum):
-    """PLC register 9: reasons of a part's FAULT (1-99) and of a lost upstream (100 and up)."""
+    """PLC register 9: reasons of a part's FAULT (1-99) and of a loss on the line (100 and up)."""
 
     NONE = 0
     FRAME_LOST = 1
@@ -79,6 +79,8 @@ class FaultCode(IntEnum):
     CAMERA_LOST = 100
     DETECTOR_LOST = 101
     RECORD_FAILED = 102
+    PLC_LOST = 103
+    RESULTS_LOST = 104
 
 
 def fault_code(reason: FaultReason) -> FaultCode:

@@ -104,7 +104,8 @@ class LineSettings(_Table):
     bank: Path | None = Field(None, description="memory bank from `alfa-bank teach`")
     calibration: Path | None = Field(None, description="file from `alfa-calibrate`")
     detector: str = Field("main", pattern=NAME_PATTERN, description="name of the detector that judges it")
-    index: int = Field(0, ge=0, le=255, description="PLC block: registers from base + 32 x index")
+    # 31 blocks fit before the first control block at base + 1000.
+    index: int = Field(0, ge=0, le=30, description="PLC block: registers from base + 32 x index")
     recipe: int = Field(0, ge=0, le=65535, description="number the PLC sees for this prompt set")
     overload: Literal["every", "latest"] = Field(
         "every", description="every: a full queue is a FAULT; latest: the newest frame wins"
