@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from alfa.errors import Fault
 from alfa.overlay import overlay
 from alfa.region import Region
 from edge.demo.audience import Heard
@@ -25,8 +26,16 @@ def write_overlays(heard: Heard, directory: Path) -> int:
 
 def _write_overlay(verdict: Verdict, anomaly_map: AnomalyMap, path: Path) -> None:
     image = cv2.imdecode(np.frombuffer(anomaly_map.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise Fault("demo_picture_broken", f"the map message of part {verdict.seq} holds no readable JPEG")
     header, found = anomaly_map.header, verdict.region
     region = None if found is None else Region(found.x, found.y, found.width, found.height, found.area)
     text = f"{verdict.result} {verdict.score:.3f} / {verdict.threshold:.3f}"
-    picture = overlay(image, anomaly_map.values, region, (header.median, header.threshold), text)
+    picture = overlay(
+        image.astype(np.uint8, copy=False),
+        anomaly_map.values,
+        region,
+        (header.median, header.threshold),
+        text,
+    )
     cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
