@@ -19,7 +19,7 @@ import typer
 import zmq
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from alfa.cli import entry
@@ -144,7 +144,18 @@ def _lines_table(watched: Watched, now_s: float) -> Table:
 
 
 def _verdicts_table(watched: Watched) -> Table:
-    table = Table("time", "line", "seq", "part", "result", "score", "threshold", "ms", "why", expand=True)
+    table = Table(
+        "time",
+        "line",
+        "seq",
+        "part",
+        "result",
+        "score",
+        "threshold",
+        "ms",
+        Column("why", ratio=1),
+        expand=True,
+    )
     for verdict in watched.newest:
         table.add_row(
             _clock(verdict),
