@@ -58,7 +58,7 @@ class ResultCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class LineImage:
-    """What the registers of one line say, in their own units; the default is a line of which nothing is known."""
+    """What the registers of one line say, in their own units; by default nothing is known."""
 
     protocol: int = PROTOCOL
     heartbeat: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -94,7 +95,8 @@ def test_image_by_hand() -> None:
 )
 def test_status_bits(flag: str, bit: int) -> None:
     """Each flag alone sets exactly its own bit of register 2."""
-    image = dataclasses.replace(LineImage(), **{flag: True})
+    flags: dict[str, Any] = {flag: True}
+    image = LineImage(**flags)
     assert encode_image(image)[2] == 1 << bit
 
 

@@ -1,0 +1,238 @@
+"""The record: an SQLite file that holds every verdict once, every alarm, and what each camera has captured.
+
+Written by one thread. Every call that writes is one transaction, on disk when it returns: the PLC is told
+afterwards (DESIGN section 4).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from alfa.errors import BadInput, Fault
+from edge.messages import FaultCode, Result, Verdict
+from edge.results.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+
+_EPOCHS_RESUMED = 16
+_BUSY_S = 0.2
+
+
+class AlarmKind(StrEnum):
+    """Which alarm an event belongs to."""
+
+    NG = "NG"
+    FAULT = "FAULT"
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmEvent:
+    """What raised an alarm; a loss on the line belongs to no part and has no epoch and seq."""
+
+    line: str
+    kind: AlarmKind
+    code: FaultCode
+    raised_wall_ns: int
+    epoch: int | None = None
+    seq: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAlarms:
+    """Events of one line and kind that nobody has acknowledged, and the code of the last one."""
+
+    count: int = 0
+    last: FaultCode = FaultCode.NONE
+
+
+class Record:
+    """An open record.
+
+    Raises (every method):
+        Fault: `record_failed`, the disk is full or cannot be written; nothing of the call was written.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open or make the file, and bring it to this schema version.
+
+        Raises:
+            BadInput: not writable, not a record, or made by a newer version; the file is unchanged.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise _cannot_be_opened(path, error) from error
+        try:
+            _prepare(connection, path)
+        except sqlite3.Error as error:
+            connection.close()
+            raise _cannot_be_opened(path, error) from error
+        except BadInput:
+            connection.close()
+            raise
+        return cls(connection)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def append(
+        self,
+        verdicts: Sequence[Verdict] = (),
+        alarms: Sequence[AlarmEvent] = (),
+        captured: Mapping[tuple[str, int], int] | None = None,
+    ) -> None:
+        """Write verdicts that are not there yet, alarm events and counts of captured parts, all or nothing.
+
+        Args:
+            verdicts: one already recorded for its (line, epoch, seq) stays as it is.
+            alarms: events, in the order they happened.
+            captured: parts known to be captured, by line and epoch; counts only grow.
+        """
+        now = time.time_ns()
+
+        def write() -> None:
+            self._connection.executemany(_INSERT_VERDICT, [_verdict_row(each, now) for each in verdicts])
+            self._connection.executemany(_INSERT_ALARM, [dataclasses.asdict(each) for each in alarms])
+            self._connection.executemany(
+                _UPSERT_CAPTURED, [(*key, count, now) for key, count in (captured or {}).items()]
+            )
+
+        self._transact(write)
+
+    def acknowledge(self, line: str, kind: AlarmKind, events: int) -> None:
+        """Mark the oldest open events of a line as acknowledged now."""
+        self._transact(
+            lambda: self._connection.execute(_ACKNOWLEDGE, (time.time_ns(), line, str(kind), events))
+        )
+
+    def open_alarms(self, line: str, kind: AlarmKind) -> OpenAlarms:
+        """What a restarted service must go on showing."""
+        count, last, _ = self._rows(_OPEN_ALARMS, (line, str(kind)))[0]
+        return OpenAlarms(count, FaultCode(last)) if count else OpenAlarms()
+
+    def last_results(self, line: str, most: int) -> list[Result]:
+        """Results of the last recorded parts of a line, oldest first."""
+        rows = self._rows("SELECT result FROM verdicts WHERE line = ? ORDER BY id DESC LIMIT ?", (line, most))
+        return [Result(result) for (result,) in reversed(rows)]
+
+    def recorded(self, line: str, epoch: int) -> list[range]:
+        """The seqs of an epoch that have a verdict, as ranges in order."""
+        return [range(first, last + 1) for first, last in self._rows(_ISLANDS, (line, epoch))]
+
+    def epochs(self, line: str) -> dict[int, int]:
+        """Parts known to be captured in each of the camera's last starts, oldest first."""
+        return dict(reversed(self._rows(_EPOCHS, (line, _EPOCHS_RESUMED))))
+
+    def captured(self, line: str, epoch: int) -> int:
+        """Parts known to be captured in an epoch; 0 for one that is not known."""
+        rows = self._rows("SELECT captured FROM epochs WHERE line = ? AND epoch = ?", (line, epoch))
+        return int(rows[0][0]) if rows else 0
+
+    def _rows(self, query: str, values: tuple[object, ...]) -> list[Any]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise Fault("record_failed", str(error)) from error
+
+    def _transact(self, write: Callable[[], object]) -> None:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            write()
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            # A full disk has rolled back by itself already.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise Fault("record_failed", str(error)) from error
+
+
+def _cannot_be_opened(path: Path, error: Exception) -> BadInput:
+    return BadInput(
+        path, "", None, f"the record cannot be opened ({error}); check paths.state and results.database"
+    )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    version = _version(connection, path)
+    # FULL: a power cut must not take back what the PLC was told.
+    for pragma in ("journal_mode = WAL", "synchronous = FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+    for step in range(version, SCHEMA_VERSION):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {MIGRATIONS[step]}"
+            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {step + 1}; COMMIT;"
+        )
+    # An opened file may still be on a disk that cannot be written.
+    connection.executescript("BEGIN IMMEDIATE; COMMIT;")
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Schema version of the file, 0 for an empty one; refuses what this version cannot go on with."""
+    with closing(connection.cursor()) as cursor:
+        version: int = cursor.execute("PRAGMA user_version").fetchone()[0]
+        owner: int = cursor.execute("PRAGMA application_id").fetchone()[0]
+        tables: int = cursor.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if tables and owner != APPLICATION_ID:
+        raise BadInput(path, "", None, "is another program's database; name another file in results.database")
+    if version > SCHEMA_VERSION:
+        raise BadInput(
+            path,
+            "user_version",
+            version,
+            f"was written by a newer version of this program (this one reads up to {SCHEMA_VERSION}); "
+            "update the program or name another file in results.database",
+        )
+    return version
+
+
+def _verdict_row(verdict: Verdict, now: int) -> dict[str, Any]:
+    row = dataclasses.asdict(verdict) | {"recorded_wall_ns": now}
+    row["region"] = None if verdict.region is None else json.dumps(row["region"])
+    for name in ("reasons", "timings"):
+        row[name] = json.dumps(row[name], ensure_ascii=False)
+    return row
+
+
+def _insert(table: str, columns: Collection[str], clause: str = "") -> str:
+    names, places = ", ".join(columns), ", ".join(f":{name}" for name in columns)
+    return f"INSERT INTO {table} ({names}) VALUES ({places}) {clause}"  # noqa: S608 - names of our own fields
+
+
+_VERDICT_COLUMNS = [field.name for field in dataclasses.fields(Verdict) if field.name != "v"]
+_INSERT_VERDICT = _insert(
+    "verdicts", [*_VERDICT_COLUMNS, "recorded_wall_ns"], "ON CONFLICT (line, epoch, seq) DO NOTHING"
+)
+_INSERT_ALARM = _insert("alarms", [field.name for field in dataclasses.fields(AlarmEvent)])
+_UPSERT_CAPTURED = """
+INSERT INTO epochs (line, epoch, captured, opened_wall_ns) VALUES (?, ?, ?, ?)
+ON CONFLICT (line, epoch) DO UPDATE SET captured = max(captured, excluded.captured)
+"""
+_ACKNOWLEDGE = """
+UPDATE alarms SET acknowledged_wall_ns = ? WHERE id IN (
+    SELECT id FROM alarms WHERE line = ? AND kind = ? AND acknowledged_wall_ns IS NULL ORDER BY id LIMIT ?)
+"""
+# With a bare max(), SQLite gives the other columns of the row that has it.
+_OPEN_ALARMS = """
+SELECT count(*), code, max(id) FROM alarms WHERE line = ? AND kind = ? AND acknowledged_wall_ns IS NULL
+"""
+# Consecutive seqs have the same difference to their row number.
+_ISLANDS = """
+SELECT min(seq), max(seq) FROM (
+    SELECT seq, seq - row_number() OVER (ORDER BY seq) AS island FROM verdicts WHERE line = ? AND epoch = ?)
+GROUP BY island ORDER BY 1
+"""
+_EPOCHS = "SELECT epoch, captured FROM epochs WHERE line = ? ORDER BY rowid DESC LIMIT ?"

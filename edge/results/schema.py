@@ -1,0 +1,66 @@
+"""The record's tables, and how an older record becomes one of today.
+
+`user_version` in the file counts the steps of MIGRATIONS that were taken. A step is never changed once it
+has been used in a plant; a new one is appended.
+"""
+
+from __future__ import annotations
+
+# "ALFA": tells our record from any other SQLite file.
+APPLICATION_ID = 0x414C4641
+
+_FIRST = """
+CREATE TABLE verdicts (
+    id INTEGER PRIMARY KEY,
+    line TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    part_id TEXT NOT NULL,
+    result TEXT NOT NULL CHECK (result IN ('OK', 'NG', 'FAULT')),
+    fault TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    score REAL,
+    threshold REAL,
+    calibrated INTEGER NOT NULL,
+    s_global REAL,
+    s_local_max REAL,
+    region TEXT,
+    reasons TEXT NOT NULL,
+    prompts TEXT NOT NULL,
+    bank TEXT NOT NULL,
+    model TEXT NOT NULL,
+    calibration TEXT NOT NULL,
+    recipe INTEGER NOT NULL,
+    timings TEXT NOT NULL,
+    captured_wall_ns INTEGER NOT NULL,
+    captured_mono_ns INTEGER NOT NULL,
+    published_wall_ns INTEGER NOT NULL,
+    judged_by TEXT NOT NULL,
+    recorded_wall_ns INTEGER NOT NULL,
+    UNIQUE (line, epoch, seq)
+) STRICT;
+CREATE TRIGGER verdicts_are_never_changed BEFORE UPDATE ON verdicts
+BEGIN SELECT RAISE(ABORT, 'the record is append-only'); END;
+CREATE TABLE epochs (
+    line TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    captured INTEGER NOT NULL,
+    opened_wall_ns INTEGER NOT NULL,
+    PRIMARY KEY (line, epoch)
+) STRICT;
+CREATE TABLE alarms (
+    id INTEGER PRIMARY KEY,
+    line TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('NG', 'FAULT')),
+    code INTEGER NOT NULL,
+    epoch INTEGER,
+    seq INTEGER,
+    detail TEXT NOT NULL,
+    raised_wall_ns INTEGER NOT NULL,
+    acknowledged_wall_ns INTEGER
+) STRICT;
+CREATE INDEX alarms_open ON alarms (line, kind, id) WHERE acknowledged_wall_ns IS NULL;
+"""
+
+MIGRATIONS = (_FIRST,)
+SCHEMA_VERSION = len(MIGRATIONS)

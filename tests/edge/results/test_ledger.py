@@ -1,0 +1,142 @@
+"""The ledger: single rules by hand, and any sequence of events against a dictionary of parts."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from edge.results.ledger import Ledger, Standing
+
+PATIENCE_S = 10.0
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """With epoch 7 open and nothing recorded."""
+    ledger = Ledger(PATIENCE_S)
+    ledger.open(7, [], 0, now=0.0)
+    return ledger
+
+
+def test_part_without_verdict_is_overdue(ledger: Ledger) -> None:
+    """Three captured, one judged: the other two are overdue when their time is up and not before."""
+    ledger.captured(7, 3, now=1.0)
+    ledger.settle((7, 1), now=2.0)
+    assert ledger.overdue(10.9, most=10) == []
+    assert ledger.overdue(11.0, most=10) == [(7, 0), (7, 2)]
+
+
+def test_overdue_comes_in_pieces(ledger: Ledger) -> None:
+    """A loss of many parts is told a few at a time, none left out."""
+    ledger.captured(7, 100_000, now=0.0)
+    told: list[tuple[int, int]] = []
+    for _ in range(3):
+        piece = ledger.overdue(20.0, most=2)
+        told += piece
+        for key in piece:
+            ledger.give_up(key, now=20.0)
+    assert told == [(7, seq) for seq in range(6)]
+
+
+def test_verdict_proves_earlier_captures(ledger: Ledger) -> None:
+    """Without any beat of the camera, a verdict for part 2 says that 0 and 1 were captured."""
+    ledger.settle((7, 2), now=5.0)
+    assert ledger.overdue(15.0, most=10) == [(7, 0), (7, 1)]
+
+
+def test_verdict_after_giving_up_is_late(ledger: Ledger) -> None:
+    """It is told apart from one that came twice."""
+    ledger.captured(7, 2, now=0.0)
+    ledger.settle((7, 0), now=1.0)
+    ledger.give_up((7, 1), now=10.0)
+    assert ledger.standing((7, 0)) is Standing.DUPLICATE
+    assert ledger.standing((7, 1)) is Standing.LATE
+    assert ledger.standing((7, 2)) is Standing.NEW
+
+
+def test_opened_with_what_is_recorded(ledger: Ledger) -> None:
+    """After a restart recorded parts are duplicates and the known count of captures still stands."""
+    ledger.open(8, [range(3), range(4, 5)], captured=7, now=100.0)
+    assert ledger.standing((8, 4)) is Standing.DUPLICATE
+    assert ledger.overdue(110.0, most=10) == [(8, 3), (8, 5), (8, 6)]
+    assert ledger.captured_counts()[8] == 7
+
+
+def test_free_running_line_owes_nothing() -> None:
+    """Its skipped frames are no parts; duplicates are still told."""
+    ledger = Ledger(PATIENCE_S, answers_all=False)
+    ledger.open(7, [], 0, now=0.0)
+    ledger.captured(7, 50, now=0.0)
+    ledger.settle((7, 9), now=0.0)
+    assert (ledger.owed, ledger.overdue(1000.0, most=10)) == (0, [])
+    assert ledger.standing((7, 9)) is Standing.DUPLICATE
+
+
+def test_old_epochs_go_unless_they_owe() -> None:
+    """A camera that restarts without end does not fill the memory, and no owed part is forgotten."""
+    ledger = Ledger(PATIENCE_S)
+    ledger.open(0, [], captured=1, now=0.0)
+    for epoch in range(1, 100):
+        ledger.open(epoch, [range(5)], captured=5, now=0.0)
+    assert len(ledger.captured_counts()) <= 17
+    assert ledger.overdue(10.0, most=10) == [(0, 0)]
+    assert ledger.knows(99)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Every part is a dictionary entry: when it was learned of, and how it ended."""
+
+    @initialize()
+    def start(self) -> None:
+        self.now = 0.0
+        self.ledger = Ledger(PATIENCE_S)
+        self.learned: dict[tuple[int, int], float] = {}
+        self.ended: dict[tuple[int, int], Standing] = {}
+        for epoch in range(3):
+            self.ledger.open(epoch, [], 0, self.now)
+
+    def learn(self, epoch: int, count: int) -> None:
+        for seq in range(count):
+            self.learned.setdefault((epoch, seq), self.now)
+
+    @rule(seconds=st.floats(0, 6))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(epoch=st.integers(0, 2), count=st.integers(0, 20))
+    def camera_beats(self, epoch: int, count: int) -> None:
+        self.ledger.captured(epoch, count, self.now)
+        self.learn(epoch, count)
+
+    @rule(epoch=st.integers(0, 2), seq=st.integers(0, 20))
+    def verdict_comes(self, epoch: int, seq: int) -> None:
+        key = (epoch, seq)
+        assert self.ledger.standing(key) is self.ended.get(key, Standing.NEW)
+        if key not in self.ended:
+            self.ledger.settle(key, self.now)
+            self.ended[key] = Standing.DUPLICATE
+            self.learn(epoch, seq + 1)
+
+    @rule(most=st.integers(1, 5))
+    def overdue_are_given_up(self, most: int) -> None:
+        for key in self.ledger.overdue(self.now, most):
+            self.ledger.give_up(key, self.now)
+            assert key not in self.ended
+            self.ended[key] = Standing.LATE
+
+    @invariant()
+    def overdue_are_those_whose_time_is_up(self) -> None:
+        expected = sorted(
+            key
+            for key, since in self.learned.items()
+            if key not in self.ended and since <= self.now - PATIENCE_S
+        )
+        assert self.ledger.overdue(self.now, most=1000) == expected
+
+    @invariant()
+    def owed_are_those_without_an_end(self) -> None:
+        assert self.ledger.owed == len(self.learned.keys() - self.ended.keys())
+
+
+TestLedgerMachine = LedgerMachine.TestCase
