@@ -225,13 +225,16 @@ def _target(out: Path | None, class_name: str, force: bool) -> Path:
 def _ask(queries: tuple[Query, ...], settings: LlmSettings) -> list[Answer]:
     key = find_key(os.environ, settings.base_url)
     answers = ask_all(queries, settings, key)
+    console = Console(stderr=True)
     return list(
         track(
             answers,
             description=f"asking {escape(settings.model)}",
             total=len(queries),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
+            # Off a terminal nothing is drawn but an empty line.
+            disable=not console.is_terminal,
         )
     )
 

@@ -54,9 +54,9 @@ def _introduction(class_name: str) -> str:
 
 
 def _answers(path: Path, lines: list[str]) -> Iterator[Answer]:
-    headers = [(index, match) for index, line in enumerate(lines) if (match := _HEADER.match(line))]
-    ends = [*(index for index, _ in headers[1:]), len(lines)]
-    for (start, header), end in zip(headers, ends, strict=True):
+    headers = [(index, found) for index, line in enumerate(lines) if (found := _HEADER.match(line))]
+    borders = [*(index for index, _ in headers), len(lines)]
+    for (start, header), end in zip(headers, borders[1:], strict=True):
         block = lines[start + 1 : end]
         mark = next((index for index, line in enumerate(block) if _ANSWER.match(line)), None)
         if mark is None:

@@ -114,8 +114,9 @@ class _SideGrammar:
     def lines(self, text: str) -> Iterator[_Line]:
         """Lines of an answer; where several sentences stand in one line, each by itself."""
         for line in _lines(text):
-            pieces = [piece for piece in self._sentences(line.text) if piece.strip()]
-            yield from (_Line(_NEXT_ITEM.sub("", piece), line.listed) for piece in pieces)
+            *others, last = self._sentences(line.text)
+            pieces = [*(_NEXT_ITEM.sub("", piece) for piece in others), last]
+            yield from (_Line(piece, line.listed) for piece in pieces if piece.strip())
 
     def read(self, line: _Line) -> _Reading:
         """One sentence as a prompt."""

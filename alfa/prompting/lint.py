@@ -137,7 +137,7 @@ _ABSENCE_IN_ABNORMAL = re.compile(
 )
 _NEGATION = re.compile(
     r"\b(?:no|not|nor|never|none|nothing|neither|without|free|lacks?|lacking|absence|absent|rather than|"
-    r"instead of|no longer|less than|otherwise)\b",
+    r"instead of|no longer|unlike|than|otherwise)\b",
     re.IGNORECASE,
 )
 _CLAUSE_END = re.compile(r"[;.]|\bbut\b|\bwhile\b|\balthough\b", re.IGNORECASE)
@@ -157,8 +157,8 @@ def _said(prompt: str, words: re.Pattern[str]) -> str:
     """The first of `words` that the prompt asserts: in "with cracks", but not in "without any cracks"."""
     for clause in _CLAUSE_END.split(prompt):
         negated = _NEGATION.search(clause)
-        word = words.search(clause, 0, negated.start() if negated else len(clause))
-        if word:
+        word = words.search(clause)
+        if word and not (negated and negated.start() < word.start()):
             return word[0]
     return ""
 
