@@ -10,8 +10,8 @@ from pathlib import Path
 import structlog
 
 from alfa.errors import AlfaError, Fault
+from edge.background import in_background
 from edge.detector import recipes
-from edge.detector.background import in_background
 from edge.detector.recipes import LineRecipe, Loaded
 from edge.settings import Settings
 

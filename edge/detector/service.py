@@ -15,7 +15,7 @@ import structlog
 import zmq
 
 from alfa.errors import AlfaError, Fault
-from edge.detector.background import in_background
+from edge.background import in_background
 from edge.detector.inlet import Inlet
 from edge.detector.line import Line
 from edge.detector.model import Model

@@ -1,4 +1,4 @@
-"""A Modbus TCP server that stands in for the PLC in the demo and in tests: 65,536 holding registers, no logic.
+"""A Modbus TCP server that stands in for the PLC in demo and tests: holding registers without logic.
 
 `python -m edge.plc.simulator --port N` prints `READY <port>` when it listens; port 0 takes a free one.
 """
@@ -29,17 +29,20 @@ app = typer.Typer(add_completion=False)
 def simulate(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="TCP port; 0 for a free one.")] = 5020,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    registers: Annotated[
+        int, typer.Option(min=1, max=_REGISTERS, help="Holding registers it has; others are refused.")
+    ] = _REGISTERS,
     history: Annotated[
         Path | None, typer.Option(help="Write every request that sets registers there, one JSON a line.")
     ] = None,
 ) -> None:
     """Serve holding registers until SIGTERM."""
     if history is None:
-        asyncio.run(_serve(host, port, None))
+        asyncio.run(_serve(host, port, registers, None))
         return
     # Line by line, so that whoever reads along sees each request when it has happened.
     with history.open("w", encoding="utf-8", buffering=1) as stream:
-        asyncio.run(_serve(host, port, stream))
+        asyncio.run(_serve(host, port, registers, stream))
 
 
 def main() -> None:
@@ -47,8 +50,8 @@ def main() -> None:
     run(app)
 
 
-async def _serve(host: str, port: int, history: IO[str] | None) -> None:
-    server = ModbusTcpServer(_device(history), address=(host, port))
+async def _serve(host: str, port: int, registers: int, history: IO[str] | None) -> None:
+    server = ModbusTcpServer(_device(registers, history), address=(host, port))
     # pymodbus tells why only in its log, which belongs to the application.
     if not await server.listen():
         raise Fault("endpoint_unusable", f"cannot listen on {host}:{port}; is the port in use?")
@@ -58,10 +61,10 @@ async def _serve(host: str, port: int, history: IO[str] | None) -> None:
     assert isinstance(server.transport, asyncio.Server)
     print(f"READY {server.transport.sockets[0].getsockname()[1]}", flush=True)
     await stopped.wait()
-    await server.shutdown()
+    await server.shutdown()  # type: ignore[no-untyped-call]
 
 
-def _device(history: IO[str] | None) -> SimDevice:
+def _device(registers: int, history: IO[str] | None) -> SimDevice:
     async def note(
         function_code: int,
         start_address: int,
@@ -74,8 +77,8 @@ def _device(history: IO[str] | None) -> SimDevice:
             request = {"mono_ns": time.monotonic_ns(), "address": address, "registers": set_values}
             print(json.dumps(request), file=history)
 
-    registers = SimData(0, count=_REGISTERS, values=0, datatype=DataType.REGISTERS)
-    return SimDevice(id=_ANY_UNIT, simdata=[registers], action=note)
+    block = SimData(0, count=registers, values=0, datatype=DataType.REGISTERS)
+    return SimDevice(id=_ANY_UNIT, simdata=[block], action=note)
 
 
 if __name__ == "__main__":

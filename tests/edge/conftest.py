@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pymodbus.client import ModbusTcpClient
 
 from edge.messages import Part
+from edge.plc.registers import (
+    Control,
+    LineImage,
+    control_address,
+    decode_image,
+    encode_control,
+    image_address,
+)
+from edge.settings import PlcSettings
 from edge.sockets import Socket, receive
 
 SYNTHETIC_LINE = """
@@ -58,3 +73,77 @@ def receive_within() -> Callable[..., list[Part]]:
         return message
 
     return next_message
+
+
+class StandInPlc:
+    """A real Modbus TCP server in a process of its own, and the PLC's program as the test writes it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._history = directory / "plc.jsonl"
+        self._port = 0
+        self.start()
+
+    @property
+    def settings(self) -> PlcSettings:
+        """For whoever drives it."""
+        return PlcSettings(port=self._port, base=100, heartbeat_ms=20)
+
+    @property
+    def table(self) -> str:
+        """The same as text for config.toml."""
+        return f"[plc]\nport = {self._port}\nbase = 100\nheartbeat_ms = 20\n"
+
+    def start(self) -> None:
+        """Start, or come back on the same port with all registers 0."""
+        command = [sys.executable, "-m", "edge.plc.simulator", "--port", str(self._port)]
+        self._process = subprocess.Popen(
+            [*command, "--history", str(self._history)], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        ready = self._process.stdout.readline().split()
+        assert ready[0] == "READY"
+        self._port = int(ready[1])
+        self._client = ModbusTcpClient("127.0.0.1", port=self._port)
+
+    def stop(self) -> None:
+        """Go away, as by a pulled cable."""
+        self._client.close()  # type: ignore[no-untyped-call]
+        self._process.kill()
+        self._process.communicate()
+
+    def image(self, index: int = 0) -> LineImage:
+        """What a line shows now."""
+        answer = self._client.read_holding_registers(image_address(100, index), count=15)
+        return decode_image(answer.registers)
+
+    def write(self, control: Control, index: int = 0) -> None:
+        """Set a line's control block."""
+        self._client.write_registers(control_address(100, index), encode_control(control))
+
+    def wait_for(
+        self, holds: Callable[[LineImage], bool], seconds: float = 10.0, index: int = 0
+    ) -> LineImage:
+        """Read until a line shows what is expected; fails when it does not in time."""
+        deadline = time.monotonic() + seconds
+        while not holds(image := self.image(index)):
+            assert time.monotonic() < deadline, f"still {image}"
+        return image
+
+    def history(self, index: int = 0) -> list[LineImage]:
+        """Every image that was written for a line, in order."""
+        requests: list[dict[str, Any]] = [
+            json.loads(request) for request in self._history.read_text(encoding="utf-8").splitlines()
+        ]
+        return [
+            decode_image(request["registers"])
+            for request in requests
+            if request["address"] == image_address(100, index)
+        ]
+
+
+@pytest.fixture
+def plc(tmp_path: Path) -> Iterator[StandInPlc]:
+    """A running stand-in for the PLC."""
+    stand_in = StandInPlc(tmp_path)
+    yield stand_in
+    stand_in.stop()
