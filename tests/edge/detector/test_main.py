@@ -53,13 +53,15 @@ main()
     return sys.executable, "-c", code
 
 
-def wait_for(state: ServiceState, heard: Socket) -> None:
-    while True:
-        assert heard.poll(60_000), f"no beat, {state} not reached"
-        parts = receive(heard)
-        assert parts is not None
-        if decode_beat(parts).state is state:
-            return
+def wait_for(state: ServiceState, heard: Socket, process: subprocess.Popen[str]) -> None:
+    """Listen until a beat says so; fails as soon as the process has ended instead."""
+    said: ServiceState | None = None
+    while said is not state:
+        assert process.poll() is None, process.communicate()
+        if heard.poll(1000):
+            parts = receive(heard)
+            assert parts is not None
+            said = decode_beat(parts).state
 
 
 def assert_one_line(ended: subprocess.CompletedProcess[str], code: int, *named: str) -> None:
@@ -104,14 +106,14 @@ def test_it_gets_ready_and_ends_with_0(write_config: WriteConfig, tiny_settings:
         endpoint = load_settings(config).detector_endpoint("main")
         heard = sockets.subscriber([endpoint], [b"beat/detector/line1/"], VERDICT_HWM)
         process = subprocess.Popen(
-            [*detector_with(tiny_settings), "--config", config], stderr=subprocess.PIPE
+            [*detector_with(tiny_settings), "--config", config], stderr=subprocess.PIPE, text=True
         )
-        wait_for(ServiceState.STARTING, heard)
-        wait_for(ServiceState.READY, heard)
+        wait_for(ServiceState.STARTING, heard, process)
+        wait_for(ServiceState.READY, heard, process)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert b"Traceback" not in errors
+    assert "Traceback" not in errors
 
 
 def test_it_ends_at_once_while_the_model_loads(write_config: WriteConfig) -> None:
@@ -123,10 +125,10 @@ def test_it_ends_at_once_while_the_model_loads(write_config: WriteConfig) -> Non
     with Sockets() as sockets:
         endpoint = load_settings(config).detector_endpoint("main")
         heard = sockets.subscriber([endpoint], [b"beat/detector/line1/"], VERDICT_HWM)
-        process = subprocess.Popen([*DETECTOR, "--config", config], stderr=subprocess.PIPE)
+        process = subprocess.Popen([*DETECTOR, "--config", config], stderr=subprocess.PIPE, text=True)
         # The file is read once before anything is bound; the second read, the load's, waits for ever.
         prompts.write_text(PROMPTS)
-        wait_for(ServiceState.STARTING, heard)
+        wait_for(ServiceState.STARTING, heard, process)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
     assert process.returncode == 0
