@@ -48,7 +48,7 @@ class LlmSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base_url: str = Field("", description="address of the endpoint, ending in /v1; empty for OpenAI's own")
-    model: str = Field("gpt-3.5-turbo-instruct", min_length=1, description="model name at that endpoint")
+    model: str = Field("gpt-4o-mini", min_length=1, description="model name at that endpoint")
     timeout_s: float = Field(60.0, gt=0, le=3600, description="of one request")
     temperature: float = Field(0.7, ge=0, le=2, description="sampling temperature")
 
