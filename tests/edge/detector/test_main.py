@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from alfa.settings import ModelSettings
 from edge.messages import ServiceState, decode_beat
@@ -15,6 +17,7 @@ from edge.settings import load_settings
 from edge.sockets import VERDICT_HWM, Socket, Sockets, receive
 
 WriteConfig = Callable[..., Path]
+Start = Callable[..., subprocess.Popen[str]]
 DETECTOR = (sys.executable, "-m", "edge.detector.main")
 CONFIG = """
 [lines.line1]
@@ -28,6 +31,21 @@ class = "plate"
 normal = ["A normal image of a plate."]
 abnormal = ["An abnormal image of a plate."]
 """
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """`start(*command)` starts a process; whatever fails, none is left running."""
+    started: list[subprocess.Popen[str]] = []
+
+    def process(*command: str | Path) -> subprocess.Popen[str]:
+        started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield process
+    for left in started:
+        left.kill()
+        left.communicate()
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -98,17 +116,16 @@ def test_a_second_detector_of_the_same_name_is_refused(write_config: WriteConfig
     assert_one_line(ended, 3, "endpoint_in_use", "detector-main.sock")
 
 
-def test_it_gets_ready_and_ends_with_0(write_config: WriteConfig, tiny_settings: ModelSettings) -> None:
-    """STARTING from the first moment, READY once loaded, exit 0 on SIGTERM."""
+def test_it_gets_ready_and_ends_with_0(
+    start: Start, write_config: WriteConfig, tiny_settings: ModelSettings
+) -> None:
+    """READY once the model is loaded, exit 0 on SIGTERM."""
     config = write_config(f'[model]\nname = "{tiny_settings.name}"\ndevice = "cpu"\n{CONFIG}')
     write_prompts(config)
     with Sockets() as sockets:
         endpoint = load_settings(config).detector_endpoint("main")
         heard = sockets.subscriber([endpoint], [b"beat/detector/line1/"], VERDICT_HWM)
-        process = subprocess.Popen(
-            [*detector_with(tiny_settings), "--config", config], stderr=subprocess.PIPE, text=True
-        )
-        wait_for(ServiceState.STARTING, heard, process)
+        process = start(*detector_with(tiny_settings), "--config", config)
         wait_for(ServiceState.READY, heard, process)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
@@ -116,7 +133,7 @@ def test_it_gets_ready_and_ends_with_0(write_config: WriteConfig, tiny_settings:
     assert "Traceback" not in errors
 
 
-def test_it_ends_at_once_while_the_model_loads(write_config: WriteConfig) -> None:
+def test_it_ends_at_once_while_the_model_loads(start: Start, write_config: WriteConfig) -> None:
     """A stop does not wait for a load that hangs, here on a prompt file that never ends."""
     config = write_config(CONFIG)
     prompts = write_prompts(config)
@@ -125,7 +142,7 @@ def test_it_ends_at_once_while_the_model_loads(write_config: WriteConfig) -> Non
     with Sockets() as sockets:
         endpoint = load_settings(config).detector_endpoint("main")
         heard = sockets.subscriber([endpoint], [b"beat/detector/line1/"], VERDICT_HWM)
-        process = subprocess.Popen([*DETECTOR, "--config", config], stderr=subprocess.PIPE, text=True)
+        process = start(*DETECTOR, "--config", config)
         # The file is read once before anything is bound; the second read, the load's, waits for ever.
         prompts.write_text(PROMPTS)
         wait_for(ServiceState.STARTING, heard, process)
