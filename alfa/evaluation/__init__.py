@@ -1,0 +1,1 @@
+"""Judging the method on data sets with known answers."""

@@ -1,0 +1,84 @@
+"""One command for the weights of alfa-mini: features of the frozen tower, then the text side."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import open_clip
+import torch
+import typer
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor
+
+from alfa.cli.entry import run
+from tools.alfa_mini.defects import KINDS
+from tools.alfa_mini.export import PATCH_DIM, config, write_model
+from tools.alfa_mini.features import extract
+from tools.alfa_mini.sets import sources
+from tools.alfa_mini.training import Plan, TextSide, train
+from tools.alfa_mini.words import SentenceEncoder, token_embeddings
+
+_PER_KIND = 60
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def make(
+    data: Annotated[Path, typer.Option("--data", help="Folder of the training sets.")],
+    weights: Annotated[Path, typer.Option("--weights", help="The frozen image tower, DINOv2 ViT-S/14.")],
+    words: Annotated[
+        Path, typer.Option("--words", help="Folder of all-MiniLM-L6-v2: vocab.txt, model.safetensors.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Model directory to write.")],
+    cache: Annotated[Path, typer.Option("--cache", help="Folder for features, outside the repository.")],
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 2,
+) -> None:
+    """Make alfa-mini's three files anew."""
+    started = time.monotonic()
+    torch.set_num_threads(threads)
+    plan = Plan()
+    bare = _write_bare_tower(cache / "bare", weights)
+    features = extract(bare, sources(data, _PER_KIND, plan.seed), cache, KINDS, threads)
+    side = train(TextSide(_text_tower(plan, words), plan, PATCH_DIM), features, plan)
+    write_model(out, config(plan.embed_dim, plan.width, plan.layers, plan.heads), weights, side.tensors())
+    print(f"{out}: {len(features.group)} samples, {plan.steps} steps, {time.monotonic() - started:.0f} s")
+
+
+def _write_bare_tower(directory: Path, weights: Path) -> Path:
+    """The tower as a model with nothing behind it, so that the product's own passes give its features."""
+    description = config(PATCH_DIM, width=16, layers=1, heads=2)
+    text = {
+        f"text.{name}": torch.zeros_like(value) for name, value in _text(description).state_dict().items()
+    }
+    identity: dict[str, Tensor] = {
+        "visual.head.proj.weight": torch.eye(PATCH_DIM),
+        "logit_scale": torch.tensor(0.0),
+    }
+    write_model(directory, description, weights, text | identity)
+    return directory
+
+
+def _text_tower(plan: Plan, words: Path) -> Any:  # noqa: ANN401 - open_clip is untyped
+    torch.manual_seed(plan.seed)
+    text = _text(config(plan.embed_dim, plan.width, plan.layers, plan.heads))
+    table = token_embeddings(SimpleTokenizer(), SentenceEncoder(words), plan.width, plan.seed)
+    text.token_embedding.weight.data.copy_(table)
+    text.token_embedding.weight.requires_grad_(False)
+    return text
+
+
+def _text(description: dict[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped
+    arguments = {key: value for key, value in description["model_cfg"].items() if key != "custom_text"}
+    return open_clip.CustomTextCLIP(**arguments).text
+
+
+def main() -> None:
+    """Entry."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The frozen tower's embeddings of all samples, computed once and kept in a cache folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import safetensors.torch
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from alfa.backbone import Backbone
+from alfa.files import content_hash
+from alfa.settings import ModelSettings
+from alfa.windows import Grid, window_layout
+from tools.alfa_mini.sets import Sample, Source, read
+
+_IMAGES_AT_ONCE = 16
+# Neighbouring windows share most of their tokens: every third one says as much and costs a ninth.
+_WINDOW_STRIDE = 3
+_UNKNOWN = -1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """Of n samples; embeddings are float16 of unit length, labels are defective fractions of the area.
+
+    Attributes:
+        image: (n, c).
+        windows: per scale (n, N, c).
+        patches: (n, P, c).
+        patch_labels: (n, P) in [0, 1], or -1 where not known.
+        window_labels: per scale (n, N), the same.
+        group: (n,) index of the training set.
+        abnormal: (n,) bool.
+        rendered: (n,) bool.
+        kinds: (n, K) bool, kinds of defect.
+    """
+
+    image: Tensor
+    windows: tuple[Tensor, ...]
+    patches: Tensor
+    patch_labels: Tensor
+    window_labels: tuple[Tensor, ...]
+    group: Tensor
+    abnormal: Tensor
+    rendered: Tensor
+    kinds: Tensor
+
+    def select(self, index: Tensor) -> Features:
+        """Some of the samples."""
+        return Features(
+            self.image[index],
+            tuple(level[index] for level in self.windows),
+            self.patches[index],
+            self.patch_labels[index],
+            tuple(level[index] for level in self.window_labels),
+            self.group[index],
+            self.abnormal[index],
+            self.rendered[index],
+            self.kinds[index],
+        )
+
+
+class SampledBackbone(Backbone):
+    """A backbone that passes on every third window only; the window pass itself stays the product's."""
+
+    def _token_positions(self, scale: int) -> Tensor:
+        return super()._token_positions(scale)[sampled_windows(self.grid, scale)]
+
+
+def sampled_windows(grid: Grid, scale: int) -> Tensor:
+    """Positions, in the product's list of windows, of those that are learnt from."""
+    rows, cols = grid.rows - scale + 1, grid.cols - scale + 1
+    return torch.arange(rows * cols).view(rows, cols)[::_WINDOW_STRIDE, ::_WINDOW_STRIDE].flatten()
+
+
+def extract(model: Path, found: list[Source], cache: Path, kinds: tuple[str, ...], threads: int) -> Features:
+    """Features of all sources; chunks that the cache has already are not computed again.
+
+    Args:
+        model: a directory in the embedded model's form whose projection is the identity.
+        found: what to read, in order.
+        cache: folder for the chunks.
+        kinds: names of the kinds of defect, in the order of `Features.kinds`.
+        threads: for torch.
+    """
+    settings = ModelSettings(threads=threads, patch_level=False, device="cpu", precision="fp32")
+    backbone = SampledBackbone.load_directory(model, settings)
+    chunks = [found[start : start + _IMAGES_AT_ONCE] for start in range(0, len(found), _IMAGES_AT_ONCE)]
+    key = f"{backbone.weights_hash}-{_WINDOW_STRIDE}"
+    paths = [_computed(backbone, chunk, cache, key, kinds) for chunk in track(chunks, "image tower")]
+    return joined([safetensors.torch.load_file(path) for path in paths])
+
+
+def joined(parts: list[dict[str, Tensor]]) -> Features:
+    """Chunks put together."""
+    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    scales = sorted(name for name in whole if name.startswith("windows."))
+    labels = sorted(name for name in whole if name.startswith("window_labels."))
+    return Features(
+        image=whole["image"],
+        windows=tuple(whole[name] for name in scales),
+        patches=whole["patches"],
+        patch_labels=whole["patch_labels"],
+        window_labels=tuple(whole[name] for name in labels),
+        group=whole["group"],
+        abnormal=whole["abnormal"],
+        rendered=whole["rendered"],
+        kinds=whole["kinds"],
+    )
+
+
+def _computed(backbone: Backbone, chunk: list[Source], cache: Path, key: str, kinds: tuple[str, ...]) -> Path:
+    described = json.dumps([key, [str(source) for source in chunk]])
+    path = cache / f"{content_hash(described.encode())}.safetensors"
+    if not path.exists():
+        samples = [read(source) for source in chunk]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".part")
+        safetensors.torch.save_file(_encoded(backbone, samples, kinds), temporary)
+        temporary.replace(path)
+    return path
+
+
+def _encoded(backbone: Backbone, samples: list[Sample], kinds: tuple[str, ...]) -> dict[str, Tensor]:
+    features = backbone.encode_images(backbone.preprocess([sample.image for sample in samples]))
+    patch_labels = torch.stack([_patch_labels(sample, backbone.grid) for sample in samples])
+    tensors = {
+        "image": features.image.half(),
+        "patches": features.patches.half(),
+        "patch_labels": patch_labels,
+        "group": torch.tensor([sample.group for sample in samples]),
+        "abnormal": torch.tensor([sample.abnormal for sample in samples]),
+        "rendered": torch.tensor([sample.rendered for sample in samples]),
+        "kinds": torch.tensor([[kind in sample.kinds for kind in kinds] for sample in samples]),
+    }
+    for scale, windows in zip(backbone.scales, features.windows, strict=True):
+        tensors[f"windows.{scale}"] = windows.half()
+        tensors[f"window_labels.{scale}"] = _window_labels(patch_labels, backbone.grid, scale)
+    return tensors
+
+
+def _patch_labels(sample: Sample, grid: Grid) -> Tensor:
+    """(P,) defective fraction of each patch's area."""
+    if sample.mask is None:
+        return torch.full((grid.patches,), _UNKNOWN)
+    fractions = cv2.resize(
+        sample.mask.astype(np.float32), (grid.cols, grid.rows), interpolation=cv2.INTER_AREA
+    )
+    return torch.from_numpy(fractions).flatten()
+
+
+def _window_labels(patch_labels: Tensor, grid: Grid, scale: int) -> Tensor:
+    """(n, N) defective fraction of each window's area; the unknown stays unknown."""
+    indices = window_layout(grid, scale).indices[sampled_windows(grid, scale)]
+    return patch_labels[:, indices].mean(dim=2)
