@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,6 +23,8 @@ from alfa.settings import LlmSettings, ModelSettings, first_problem, read_toml
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 # sun_path holds 108 bytes; the longest socket name we add to the runtime directory must fit beside it.
 _LONGEST_SOCKET_PATH = 107
+# OpenCV takes a C int, the hundreds of which are its choice of API.
+_LARGEST_DEVICE_NUMBER = 99
 
 
 class _Table(BaseModel):
@@ -66,6 +68,14 @@ class DeviceSource(_Table):
     height: int = Field(0, ge=0, le=65535, description="asked of the camera; 0 leaves its own")
     rate_hz: float = Field(0.0, ge=0, le=1000, description="asked of the camera; 0 leaves its own")
     limit: int = Field(0, ge=0, description="stop after this many parts; 0 for no end")
+
+    @field_validator("device")
+    @classmethod
+    def _device_can_exist(cls, device: int | str) -> int | str:
+        named = str(device).strip()
+        if not named or named.startswith("-") or (named.isdecimal() and int(named) > _LARGEST_DEVICE_NUMBER):
+            raise ValueError("give a device number, a device path or an address")
+        return device
 
 
 class SyntheticSource(_Table):
@@ -172,6 +182,16 @@ class Settings(BaseSettings):
         indices = [line.index for line in self.lines.values()]
         if self.plc is not None and len(set(indices)) != len(indices):
             raise ValueError("two lines have the same `index`; each needs PLC registers of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _verdicts_may_come_before_they_are_missed(self) -> Self:
+        slowest = max(line.max_age_ms for line in self.lines.values())
+        if self.results.no_verdict_after_ms <= slowest:
+            raise ValueError(
+                f"`results.no_verdict_after_ms` ({self.results.no_verdict_after_ms}) must be above every "
+                f"line's `max_age_ms` ({slowest}), or parts that wait their turn become FAULT(no_verdict)"
+            )
         return self
 
     @classmethod

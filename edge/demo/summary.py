@@ -90,12 +90,12 @@ def summarise(run: Run, parts: int, defective: Mapping[int, bool], database: Pat
     """
     heard = run.heard
     found = confusion(heard.verdicts, defective)
-    recorded = recorded_verdicts(database)
+    recorded = recorded_results(database)
     ng_seen = found.good_ng + found.defective_ng > 0
     return Summary(
         captured=heard.captured,
         judged=len(heard.verdicts),
-        recorded=recorded,
+        recorded=len(recorded),
         alpha=alpha,
         confusion=found,
         latency_median_ms=latency_percentile(heard.latencies_ms, 50),
@@ -136,27 +136,30 @@ def latency_percentile(latencies_ms: list[float], percentile: float) -> float:
     return float(np.percentile(latencies_ms, percentile)) if latencies_ms else float("nan")
 
 
-def recorded_verdicts(database: Path) -> int:
-    """Verdicts in the record, read as anybody would."""
+def recorded_results(database: Path) -> dict[int, str]:
+    """The record's result by seq, read as anybody would."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        count: int = connection.execute("SELECT count(*) FROM verdicts").fetchone()[0]
-    return count
+        return dict(connection.execute("SELECT seq, result FROM verdicts"))
 
 
-def line_problems(heard: Heard, parts: int, recorded: int, found: Confusion) -> list[str]:
+def line_problems(heard: Heard, parts: int, recorded: Mapping[int, str], found: Confusion) -> list[str]:
     """Everything about the line itself that is not as it must be; empty when all is well.
 
     Args:
         heard: what the demo's subscriber heard.
         parts: how many parts the camera was told to capture.
-        recorded: verdicts in the results service's database.
+        recorded: results in the results service's database, by seq.
         found: the confusion of what was heard.
     """
+    differing = sorted(
+        seq for seq, verdict in heard.verdicts.items() if recorded.get(seq, verdict.result) != verdict.result
+    )
     checks = [
         (heard.captured == parts, f"camera captured {heard.captured} of {parts} parts"),
         (len(heard.verdicts) == parts, f"{len(heard.verdicts)} verdicts for {parts} parts"),
         (heard.repeated == 0, f"{heard.repeated} parts had more than one verdict"),
-        (recorded == parts, f"{recorded} verdicts recorded for {parts} parts"),
+        (len(recorded) == parts, f"{len(recorded)} verdicts recorded for {parts} parts"),
+        (not differing, f"the record says otherwise of parts {differing}"),
         (found.not_judged == 0, f"{found.not_judged} parts ended as FAULT"),
         (found.balanced_accuracy > 0.5, f"verdicts no better than chance ({found.balanced_accuracy:.2f})"),
     ]

@@ -46,6 +46,13 @@ def test_wrong_entry_is_named(write_config: Callable[..., Path], text: str, key:
     assert "\n" not in str(caught.value)
 
 
+def test_deadline_of_missing_verdicts_is_above_the_age_of_frames(write_config: Callable[..., Path]) -> None:
+    """A part that may still be judged must not be recorded as never judged."""
+    text = "[results]\nno_verdict_after_ms = 5000\n" + line(more="max_age_ms = 5000")
+    with pytest.raises(BadInput, match=r"`results\.no_verdict_after_ms` \(5000\) must be above"):
+        load_settings(write_config(text))
+
+
 def test_wrong_value_is_shown(write_config: Callable[..., Path]) -> None:
     """The line holds the value as it was given."""
     with pytest.raises(BadInput, match=r"detector\.queue = 'many'"):
