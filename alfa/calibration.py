@@ -128,7 +128,7 @@ class Calibration(BaseModel):
             raise BadInput(path, "", None, "no such file; make it with alfa-calibrate") from error
         except OSError as error:
             raise BadInput(path, "", None, f"cannot be read: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadInput(path, "", None, f"is not JSON ({error}); run alfa-calibrate again") from error
         _require_version(path, content)
         try:

@@ -40,7 +40,7 @@ class BadInput(AlfaError):
         subject = f"{self.where}: {self.key}" if self.key else self.where
         if self.value is not None:
             subject = f"{subject} = {_shortened(self.value)}"
-        return f"{subject}: {self.advice}"
+        return _printable(f"{subject}: {self.advice}")
 
 
 class Fault(AlfaError):
@@ -57,6 +57,11 @@ class Fault(AlfaError):
         self.name = name
         self.detail = detail
         super().__init__(f"{name}: {detail}")
+
+
+def _printable(text: str) -> str:
+    """Names and keys come from outside: a line break or a terminal's control code in one is only shown."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _shortened(value: object) -> str:

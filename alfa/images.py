@@ -52,11 +52,16 @@ def list_images(directory: Path) -> list[Path]:
     """The image files directly in `directory`, sorted by name.
 
     Raises:
-        BadInput: there is no such directory, or no image in it.
+        BadInput: there is no such directory, it cannot be read, or no image is in it.
     """
-    if not directory.is_dir():
-        raise BadInput(directory, "", None, "no such directory; check the path")
-    found = sorted(path for path in directory.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    try:
+        if not directory.is_dir():
+            raise BadInput(directory, "", None, "no such directory; check the path")
+        found = sorted(
+            path for path in directory.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
+        )
+    except OSError as error:
+        raise BadInput(directory, "", None, f"cannot be read: {error.strerror}; check the path") from error
     if not found:
         kinds = " ".join(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
         raise BadInput(directory, "", None, f"holds no image ({kinds}); check the path")

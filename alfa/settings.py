@@ -11,6 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from alfa.errors import BadInput
 
 EMBEDDED_MODEL = "alfa-mini"
+# Where pydantic's own words speak of Python instead of TOML.
+_IN_PLAIN_WORDS = {
+    "path_type": "is no path; write it in quotes",
+    "dict_type": "is no table; write [...] with keys below it",
+    "model_type": "is no table; write [...] with keys below it",
+    "model_attributes_type": "is no table; write [...] with keys below it",
+    "too_short": "is empty; give at least 1",
+}
 
 
 class ModelSettings(BaseModel):
@@ -75,7 +83,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         BadInput: it is missing, unreadable, not UTF-8 or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # Some editors on Windows start UTF-8 files with a byte order mark.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise BadInput(path, "", None, "no such file; check the path") from error
     except OSError as error:
@@ -84,6 +93,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise BadInput(path, "", None, f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise BadInput(path, "", None, f"is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise BadInput(path, "", None, "is nested too deeply; check its brackets") from error
 
 
 def first_problem(path: Path, error: ValidationError, prefix: str = "") -> BadInput:
@@ -95,7 +106,7 @@ def first_problem(path: Path, error: ValidationError, prefix: str = "") -> BadIn
         return BadInput(path, key, found["input"], "unknown key; remove it or check its spelling")
     if found["type"] == "missing":
         return BadInput(path, key, None, "is missing; add it")
-    message = found["msg"].removeprefix("Value error, ")
+    message = _IN_PLAIN_WORDS.get(found["type"], found["msg"].removeprefix("Value error, "))
     # A finding about the whole file has no value worth showing.
     value = found["input"] if key else None
     return BadInput(path, key, value, message[:1].lower() + message[1:])

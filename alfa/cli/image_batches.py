@@ -46,7 +46,9 @@ def image_batches(paths: list[Path], doing: str) -> Iterator[tuple[list[Path], l
         BadInput: an image cannot be read.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Off a terminal nothing is drawn but an empty line.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(doing, total=len(paths))
         for start in range(0, len(paths), _IMAGES_AT_ONCE):
             batch = paths[start : start + _IMAGES_AT_ONCE]

@@ -20,7 +20,7 @@ from alfa.cli.options import PROMPTS_DIRECTORY, BankOption, ConfigOption, Prompt
 from alfa.cli.outputs import require_writable_directory, writing
 from alfa.errors import BadInput, Fault
 from alfa.files import write_atomic
-from alfa.images import list_images
+from alfa.images import list_images, read_image
 from alfa.inspector import Inspection, Inspector, Recipe
 from alfa.overlay import overlay
 from alfa.prompting.promptset import find_prompt_file
@@ -47,7 +47,13 @@ def inspect_command(
         require_writable_directory("--overlays", overlays)
     paths = list(_image_files(images))
     inspector = Inspector.load(find_prompt_file(prompts, PROMPTS_DIRECTORY), bank, calibration, settings)
-    inspections = _inspect(inspector, paths, overlays)
+    inspections = [
+        inspection
+        for _, pictures in image_batches(paths, "inspecting")
+        for inspection in inspector.inspect(pictures)
+    ]
+    if overlays is not None:
+        _save_overlays(overlays, paths, inspections, inspector.recipe)
     if as_json:
         print(json.dumps(_report(inspector, paths, inspections), indent=2, allow_nan=False))
     else:
@@ -70,17 +76,13 @@ def _image_files(given: list[Path]) -> Iterator[Path]:
             raise BadInput(path, "", None, "no such image or directory; check the path")
 
 
-def _inspect(inspector: Inspector, paths: list[Path], overlays: Path | None) -> list[Inspection]:
-    inspections: list[Inspection] = []
-    for batch, pictures in image_batches(paths, "inspecting"):
-        judged = inspector.inspect(pictures)
-        if overlays is not None:
-            drawn = zip(batch, pictures, judged, strict=True)
-            for number, (path, picture, inspection) in enumerate(drawn, start=len(inspections) + 1):
-                target = overlays / f"{number:04d}-{path.stem}.png"
-                _save_overlay(target, picture, inspection, inspector.recipe)
-        inspections.extend(judged)
-    return inspections
+def _save_overlays(directory: Path, paths: list[Path], inspections: list[Inspection], recipe: Recipe) -> None:
+    """Only once all images are judged: one that cannot be read must leave nothing behind.
+
+    The pictures are read again, because all of them at once may not fit into memory.
+    """
+    for number, (path, inspection) in enumerate(zip(paths, inspections, strict=True), start=1):
+        _save_overlay(directory / f"{number:04d}-{path.stem}.png", read_image(path), inspection, recipe)
 
 
 def _save_overlay(target: Path, picture: NDArray[np.uint8], inspection: Inspection, recipe: Recipe) -> None:

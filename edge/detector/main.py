@@ -29,7 +29,7 @@ def detect(
     from edge.detector.recipes import check_files
     from edge.detector.service import DetectorService
 
-    check_files(settings, name)
+    check_files(config, settings, name)
     log = configure_logging("detector").bind(detector=name)
     with Lifecycle() as lifecycle, Sockets() as sockets:
         service = DetectorService(config, settings, name, lifecycle, sockets, log)

@@ -46,14 +46,14 @@ class Loaded:
     recipes: Mapping[str, LineRecipe]
 
 
-def check_files(settings: Settings, detector: str) -> None:
+def check_files(config: Path, settings: Settings, detector: str) -> None:
     """Read every file of the detector's lines once, so that a wrong one is told before anything starts.
 
     Raises:
         BadInput: a file is missing or damaged. Whether it fits the model, only `load` can tell.
     """
-    for line in settings.lines_of(detector).values():
-        load_prompt_set(_prompts_path(settings, line))
+    for name, line in settings.lines_of(detector).items():
+        load_prompt_set(_known_prompts_path(config, settings, name, line))
         if line.bank is not None:
             MemoryBank.load(line.bank)
         if line.calibration is not None:
@@ -107,6 +107,14 @@ def _probe(backbone: Backbone) -> ImageFeatures:
     """Also the model's first pass, which costs more than those after it; no part should wait for that."""
     plain = np.full((*backbone.image_size, 3), _PROBE_GREY, np.uint8)
     return backbone.encode_images(backbone.preprocess([plain]))
+
+
+def _known_prompts_path(config: Path, settings: Settings, name: str, line: LineSettings) -> Path:
+    """`_prompts_path`, and a class that is not there is told by the key that names it."""
+    try:
+        return _prompts_path(settings, line)
+    except BadInput as error:
+        raise BadInput(config, f"lines.{name}.prompts", line.prompts, error.advice) from error
 
 
 def _prompts_path(settings: Settings, line: LineSettings) -> Path:

@@ -37,7 +37,11 @@ class VideoFile:
             BadInput: there is no such file, or OpenCV cannot read it.
         """
         path = self._settings.path
-        if not path.is_file():
+        try:
+            found = path.is_file()
+        except OSError as error:
+            raise BadInput(path, "", None, f"cannot be read: {error.strerror}; check the path") from error
+        if not found:
             raise BadInput(path, "", None, "no such file; check the path")
         self._capture = open_capture(str(path))
         if self._capture is None:

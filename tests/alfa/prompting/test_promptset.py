@@ -117,7 +117,7 @@ def test_descriptors_domain_and_provenance_may_be_left_out(tmp_path: Path) -> No
         (VALID + "[provenance]\ndate = 2024-05-01", "provenance.date"),
         (VALID.replace('["good"]', '"good"'), "normal = 'good': input should be a valid list"),
         (VALID.replace('"good"', "7"), "normal.0 = 7: input should be a valid string"),
-        (VALID.replace('"good"', ""), "normal = []: list should have at least 1 item"),
+        (VALID.replace('"good"', ""), "normal = []: is empty; give at least 1"),
         (VALID.replace('abnormal = ["bad"]', ""), "abnormal: is missing"),
         (VALID.replace('class = "nut"', ""), "class: is missing"),
         (VALID.replace('"nut"', '" "'), "class = ' ': is blank"),

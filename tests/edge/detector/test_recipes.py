@@ -34,16 +34,16 @@ def config_of(write_config: WriteConfig, runtime_dir: Path, tiny_settings: Model
 @pytest.mark.parametrize("key", ["bank", "calibration"])
 def test_a_missing_file_of_a_line_is_told_without_the_model(config_of: WriteConfig, key: str) -> None:
     """The line names the file, and nothing was loaded yet."""
-    settings = load_settings(config_of("line1", keys=f'{key} = "taught.bin"'))
+    config = config_of("line1", keys=f'{key} = "taught.bin"')
     with pytest.raises(BadInput, match=r"taught\.bin"):
-        check_files(settings, "main")
+        check_files(config, load_settings(config), "main")
 
 
 def test_prompts_that_nobody_wrote_are_told_without_the_model(write_config: WriteConfig) -> None:
-    """The class is named."""
+    """File, key and class are named."""
     config = write_config('[lines.line1]\nprompts = "no_such_part"\nsource = { kind = "synthetic" }\n')
-    with pytest.raises(BadInput, match="no_such_part"):
-        check_files(load_settings(config), "main")
+    with pytest.raises(BadInput, match=r"config\.toml: lines\.line1\.prompts = 'no_such_part': "):
+        check_files(config, load_settings(config), "main")
 
 
 def test_lines_of_one_product_share_a_recipe(config_of: WriteConfig) -> None:
