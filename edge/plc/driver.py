@@ -78,9 +78,11 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class ResetAsked:
-    """The PLC asked to start over."""
+    """The PLC asked to start over, and had been shown so many events."""
 
     line: str
+    ng_events: int
+    fault_events: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,11 +287,11 @@ class PlcDriver:
 
     def _follow_control(self, line: str, control: Control) -> None:
         before, self._controls[line] = self._controls[line], control
+        shown = self._written[line]
         if control.acknowledge and not before.acknowledge:
-            shown = self._written[line]
             self._events.put(Acknowledged(line, shown.ng_events, shown.fault_events))
         if control.reset and not before.reset:
-            self._events.put(ResetAsked(line))
+            self._events.put(ResetAsked(line, shown.ng_events, shown.fault_events))
         if bool(control.pause) != bool(before.pause):
             self._events.put(PauseAsked(line, bool(control.pause)))
 

@@ -140,7 +140,7 @@ FIELDS = (
         "why `fault` is set: " + ", ".join(f"{code.value} {code.name.lower()}" for code in FaultCode),
     ),
     Field(10, "score", f"anomaly score x {SCORE_SCALE}; 0 without"),
-    Field(11, "threshold", f"NG from this score on, x {SCORE_SCALE}; 0 without"),
+    Field(11, "threshold", f"NG above this score, x {SCORE_SCALE}; 0 without"),
     Field(12, "recipe", "number of the recipe (`recipe` of the line) that judged the shown part"),
     Field(13, "judged_ms", "milliseconds from capture to verdict, at most 65535"),
     Field(14, "alarm_count", "NG alarms raised since the start or reset, modulo 65536"),

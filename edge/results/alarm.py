@@ -15,7 +15,7 @@ from edge.messages import FaultCode, Result
 
 @dataclass(frozen=True, slots=True)
 class Latch:
-    """Events raised and acknowledged, as counts since the start or the last reset."""
+    """Events raised and acknowledged, as counts that only grow."""
 
     raised: int = 0
     acknowledged: int = 0
@@ -48,12 +48,19 @@ class NgAlarm:
         n: among this many last parts; a FAULT part is one of them and not NG.
         latch: the alarm itself.
         window: the last n parts, bit 0 the last one; 1 is NG.
+        discounted: events before the last reset.
     """
 
     k: int
     n: int
     latch: Latch = Latch()
     window: int = 0
+    discounted: int = 0
+
+    @property
+    def count(self) -> int:
+        """Events since the start or the last reset."""
+        return self.latch.raised - self.discounted
 
     def after_part(self, result: Result) -> tuple[NgAlarm, bool]:
         """The alarm after one more part, and whether this part raised it (again)."""
@@ -67,9 +74,10 @@ class NgAlarm:
         """As `Latch.after_acknowledge`; the window stays, so that the next NG part may raise it again."""
         return dataclasses.replace(self, latch=self.latch.after_acknowledge(shown))
 
-    def after_reset(self) -> NgAlarm:
-        """Nothing raised, no parts seen."""
-        return NgAlarm(self.k, self.n)
+    def after_reset(self, shown: int) -> NgAlarm:
+        """The first `shown` events are acknowledged and count no more; no parts are seen yet."""
+        latch = self.latch.after_acknowledge(shown)
+        return NgAlarm(self.k, self.n, latch, discounted=latch.acknowledged)
 
 
 @dataclass(frozen=True, slots=True)

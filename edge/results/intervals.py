@@ -31,6 +31,11 @@ class Intervals:
         """The ranges, in order."""
         return iter([range(*ends) for ends in zip(self._starts, self._stops, strict=True)])
 
+    @property
+    def first_missing(self) -> int:
+        """The lowest number from 0 on that is not in the set."""
+        return self._stops[0] if self._starts and self._starts[0] <= 0 else 0
+
     def add(self, numbers: range) -> None:
         """Put a range (of step 1) into the set."""
         if not numbers:

@@ -35,19 +35,20 @@ class _Epoch:
         self.settled = Intervals(settled)
         self.given_up = Intervals()
         self.captured = 0
-        self._learned: deque[tuple[int, float]] = deque()  # count, and when it was learned
-        self._due = 0
+        self._learned: deque[tuple[int, float]] = deque()  # count, and when it was learned; both grow
 
     def learn(self, count: int, now: float) -> None:
+        """So many parts are captured, as of now."""
+        # What was learned of parts that all have their verdict tells nothing any more.
+        while self._learned and self._learned[0][0] <= self.settled.first_missing:
+            self._learned.popleft()
         if count > self.captured:
             self.captured = count
             self._learned.append((count, now))
 
-    def due(self, learned_before: float) -> int:
-        """Parts below this number were known by then."""
-        while self._learned and self._learned[0][1] <= learned_before:
-            self._due = self._learned.popleft()[0]
-        return self._due
+    def known(self, by: float) -> int:
+        """Parts below this number were known by then, as far as one of them is not settled."""
+        return max((count for count, learned in self._learned if learned <= by), default=0)
 
     @property
     def owed(self) -> int:
@@ -115,13 +116,13 @@ class Ledger:
         self._epochs[key[0]].given_up.add(range(key[1], key[1] + 1))
 
     def overdue(self, now: float, most: int) -> list[PartKey]:
-        """Up to `most` parts whose time is up; they stay overdue until settled or given up."""
+        """Up to `most` parts whose time is up at `now`; they stay overdue until settled or given up."""
         if not self._answers_all:
             return []
         keys = (
             (number, seq)
             for number, epoch in self._epochs.items()
-            for missing in epoch.settled.missing_below(epoch.due(now - self._patience_s))
+            for missing in epoch.settled.missing_below(epoch.known(now - self._patience_s))
             for seq in missing
         )
         return list(islice(keys, most))

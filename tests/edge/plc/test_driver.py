@@ -113,7 +113,7 @@ def test_each_verdict_is_one_write_in_order(plc: StandInPlc, driver: PlcDriver) 
 
 def test_heartbeat_counts_while_the_service_lives(plc: StandInPlc, driver: PlcDriver) -> None:
     """Each beat is one more."""
-    fed_until(driver, lambda: [ResetAsked("")] if plc.image().heartbeat > 5 else [])
+    fed_until(driver, lambda: [Connected(again=False)] if plc.image().heartbeat > 5 else [])
     beats = [image.heartbeat for image in plc.history()]
     assert beats == sorted(beats)
     assert set(beats) == set(range(max(beats) + 1))
@@ -142,7 +142,7 @@ def test_acknowledge_is_an_edge(plc: StandInPlc, driver: PlcDriver) -> None:
     plc.write(Control(acknowledge=1))
     assert next_event(driver) == Acknowledged("line1", 3, 2)
     plc.write(Control(acknowledge=1, reset=1))
-    assert next_event(driver) == ResetAsked("line1")
+    assert next_event(driver) == ResetAsked("line1", 3, 2)
     plc.write(Control())
     plc.write(Control(pause=1))
     assert next_event(driver) == PauseAsked("line1", True)
@@ -167,7 +167,7 @@ def test_acknowledge_left_over_is_no_edge(plc: StandInPlc) -> None:
         assert next_event(driver) == PauseAsked("line1", True)
         plc.write(Control(pause=1))
         beat = plc.image().heartbeat
-        fed_until(driver, lambda: [ResetAsked("")] if plc.image().heartbeat > beat + 2 else [])
+        fed_until(driver, lambda: [Connected(again=False)] if plc.image().heartbeat > beat + 2 else [])
         plc.write(Control(acknowledge=1, pause=1))
         assert next_event(driver) == Acknowledged("line1", 0, 0)
 

@@ -1,16 +1,46 @@
-"""What tests of the results service share: verdicts, and a record."""
+"""What tests of the results service share: verdicts, a record, and the service among camera and detector."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import structlog
 
-from edge.messages import FaultReason, Result, Verdict
+from edge.background import in_background
+from edge.lifecycle import Lifecycle
+from edge.messages import (
+    AnomalyMap,
+    Beat,
+    FaultReason,
+    Part,
+    Result,
+    ServiceState,
+    Verdict,
+    decode_beat,
+    decode_replay_request,
+    encode_beat,
+    encode_map,
+    encode_replay,
+    encode_verdict,
+)
 from edge.results.record import Record
+from edge.results.service import ResultsService
+from edge.settings import load_settings
+from edge.sockets import Sockets, receive, send
+
+_LINE = """
+[lines.line1]
+prompts = "generic"
+alarm = { k = 1, n = 1 }
+source = { kind = "synthetic" }
+"""
 
 
 class MakeVerdict(Protocol):
@@ -46,3 +76,142 @@ def record(tmp_path: Path) -> Iterator[Record]:
     opened = Record.open(tmp_path / "results.sqlite")
     yield opened
     opened.close()
+
+
+class Box:
+    """A results service on real sockets, its database, and the camera and detector that the test plays.
+
+    Camera and detector beat as long as they are in `beating`; the test's time passes in `until`.
+    """
+
+    def __init__(self, config: Path) -> None:
+        self.settings = load_settings(config)
+        self.database = self.settings.paths.state / self.settings.results.database
+        self.beating = {"camera", "detector"}
+        self.captured = 0
+        self.camera_epoch = 7
+        self.detector_epoch = 1
+        self.detector_state = ServiceState.READY
+        self.history: list[Verdict] = []
+        self.replays_asked = 0
+        self.told: Beat | None = None
+        self._sockets = Sockets()
+        self._camera = self._sockets.publisher(self.settings.camera_endpoint("line1"), 1000)
+        self._detector = self._sockets.publisher(self.settings.detector_endpoint("main"), 1000)
+        self._replays = self._sockets.replay_server(self.settings.replay_endpoint("main"))
+        self._results = self._sockets.subscriber([self.settings.results_endpoint()], [b"beat/"], 1000)
+        self._due_s = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Start the service, on a thread of its own."""
+        self._lifecycle = Lifecycle()
+        self._service = in_background("results", self._serve)
+
+    def stop(self) -> None:
+        """End the service as SIGTERM does."""
+        self._lifecycle.stop()
+        self._service.result(timeout=20)
+
+    def close(self) -> None:
+        """End everything."""
+        if not self._service.done():
+            self.stop()
+        self._sockets.__exit__(None, None, None)
+
+    def publish(self, *verdicts: Verdict) -> None:
+        """The detector publishes."""
+        for verdict in verdicts:
+            send(self._detector, encode_verdict(verdict))
+
+    def publish_map(self, picture: AnomalyMap) -> None:
+        """The detector publishes a picture."""
+        send(self._detector, encode_map(picture))
+
+    def publish_raw(self, parts: list[Part]) -> None:
+        """The detector publishes something odd."""
+        send(self._detector, parts)
+
+    def until(self, holds: Callable[[], object], seconds: float = 15.0) -> None:
+        """Beat, answer replays and listen until something holds; fails when it does not in time."""
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert not self._service.done() or self._service.result()
+            assert time.monotonic() < deadline, f"last heard: {self.told}"
+            self._beat()
+            self._answer()
+            self._results.poll(10)
+            while (parts := receive(self._results)) is not None:
+                self.told = decode_beat(parts)
+
+    def until_ready(self) -> None:
+        """Wait until the service hears both and says so."""
+        self.told = None
+        self.until(lambda: self.told and self.told.state is ServiceState.READY)
+
+    def counter(self, name: str) -> int:
+        """A counter of the service's last beat."""
+        return 0 if self.told is None else self.told.counters.get(name, 0)
+
+    def rows(self, query: str = "SELECT seq, result, fault FROM verdicts ORDER BY seq") -> list[Any]:
+        """What another program reads from the record."""
+        try:
+            with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+                return connection.execute(query).fetchall()
+        except sqlite3.OperationalError:
+            # Not made yet.
+            return []
+
+    def _serve(self) -> None:
+        record = Record.open(self.database)
+        try:
+            with Sockets() as sockets:
+                log = structlog.stdlib.get_logger()
+                ResultsService(self.settings, record, self._lifecycle, sockets, log).run()
+        finally:
+            record.close()
+
+    def _beat(self) -> None:
+        if time.monotonic() < self._due_s:
+            return
+        self._due_s = time.monotonic() + 0.1
+        if "camera" in self.beating:
+            counters = {"captured": self.captured}
+            beat = Beat("camera", "line1", ServiceState.READY, self.camera_epoch, counters)
+            send(self._camera, encode_beat(beat))
+        if "detector" in self.beating:
+            beat = Beat("detector", "line1", self.detector_state, self.detector_epoch, {})
+            send(self._detector, encode_beat(beat))
+
+    def _answer(self) -> None:
+        while (parts := receive(self._replays)) is not None:
+            peer, *request = parts
+            assert decode_replay_request(request).line == "line1"
+            self.replays_asked += 1
+            send(self._replays, [peer, *encode_replay("line1", self.history)])
+
+
+@pytest.fixture
+def make_box(write_config: Callable[..., Path]) -> Iterator[Callable[..., Box]]:
+    """`make_box(tables, patience_ms)` is a started service of line1.
+
+    `tables` is more text for config.toml; parts without verdict are given up after `patience_ms`.
+    """
+    boxes: list[Box] = []
+
+    def make(tables: str = "", patience_ms: int = 30_000) -> Box:
+        results = f"[results]\nno_verdict_after_ms = {patience_ms}\n"
+        boxes.append(Box(write_config(tables + results + _LINE)))
+        return boxes[-1]
+
+    yield make
+    for box in boxes:
+        box.close()
+
+
+@pytest.fixture
+def box(make_box: Callable[..., Box]) -> Box:
+    """A service without a PLC that hears camera and detector."""
+    made = make_box()
+    made.until_ready()
+    return made

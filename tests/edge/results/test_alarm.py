@@ -49,11 +49,18 @@ def test_good_part_after_acknowledge_does_not_raise() -> None:
     assert fed(alarm, Result.OK, Result.NG).latch.on
 
 
-def test_reset_forgets_the_window() -> None:
-    """After a reset k new NG parts are needed."""
-    alarm = fed(NgAlarm(2, 5), Result.NG, Result.NG).after_reset()
-    assert alarm == NgAlarm(2, 5)
+def test_reset_starts_over() -> None:
+    """Nothing is on or counted, and k new NG parts are needed."""
+    alarm = fed(NgAlarm(2, 5), Result.NG, Result.NG).after_reset(shown=1)
+    assert (alarm.latch.on, alarm.count) == (False, 0)
     assert not fed(alarm, Result.NG).latch.on
+    assert fed(alarm, Result.NG, Result.NG).count == 1
+
+
+def test_reset_keeps_what_was_not_shown() -> None:
+    """An event that the PLC had not seen survives its reset."""
+    alarm = fed(NgAlarm(1, 1), Result.NG, Result.NG, Result.NG).after_reset(shown=2)
+    assert (alarm.latch.on, alarm.count) == (True, 1)
 
 
 def test_fault_shows_its_last_code_while_on() -> None:

@@ -33,3 +33,10 @@ def test_missing_is_the_rest(ranges: list[range], stop: int) -> None:
     model = {number for each in ranges for number in each}
     missing = [number for each in Intervals(ranges).missing_below(stop) for number in each]
     assert missing == [number for number in range(stop) if number not in model]
+
+
+@given(RANGES)
+def test_first_missing(ranges: list[range]) -> None:
+    """The lowest number that is not there."""
+    model = {number for each in ranges for number in each}
+    assert Intervals(ranges).first_missing == next(number for number in range(100) if number not in model)

@@ -1,0 +1,154 @@
+"""Pictures beside the record: the judged image and its map as files, the oldest giving way.
+
+{directory}/{line}/{epoch}/{seq}.jpg    the image, as judged
+{directory}/{line}/{epoch}/{seq}.npz    `values` (h, w) float16, `median` and `threshold` of the scale
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections import Counter, deque
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Full, Queue
+
+import numpy as np
+import structlog
+
+from alfa.files import write_atomic
+from edge.background import in_background
+from edge.messages import AnomalyMap, MapHeader
+
+_MOST_WAITING = 64
+_STOP_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    path: Path
+    size: int
+    since_s: float
+
+
+def evidence_path(directory: Path, line: str, epoch: int, seq: int, kind: str) -> Path:
+    """Where the file of a part lies; `kind` is jpg or npz."""
+    return directory / line / str(epoch) / f"{seq:09d}.{kind}"
+
+
+class EvidenceStore:
+    """The directory and its limits.
+
+    Args:
+        directory: made when the first file comes.
+        most_bytes: of all files together; the newest picture is kept even if it is larger.
+        most_s: age in seconds.
+    """
+
+    def __init__(self, directory: Path, most_bytes: int, most_s: float) -> None:
+        self._directory = directory
+        self._most_bytes = most_bytes
+        self._most_s = most_s
+        self._kept = deque(_found(directory))
+        self._bytes = sum(kept.size for kept in self._kept)
+
+    def keep(self, picture: AnomalyMap, now_s: float) -> None:
+        """Write a part's files, then delete what is too old or too much.
+
+        Args:
+            picture: map and image; an empty one of either makes no file.
+            now_s: seconds since 1970.
+
+        Raises:
+            OSError: not writable, or disk full; deleting was tried all the same.
+        """
+        try:
+            if picture.jpeg:
+                self._write(picture.header, "jpg", picture.jpeg, now_s)
+            if picture.values.size:
+                self._write(picture.header, "npz", _packed(picture), now_s)
+        finally:
+            self.prune(now_s)
+
+    def prune(self, now_s: float) -> None:
+        """Delete the oldest files until the rest is within both limits."""
+        while self._kept:
+            oldest = self._kept[0]
+            too_much = self._bytes > self._most_bytes and len(self._kept) > 1
+            if not too_much and now_s - oldest.since_s <= self._most_s:
+                return
+            self._kept.popleft()
+            self._bytes -= oldest.size
+            oldest.path.unlink(missing_ok=True)
+
+    def _write(self, header: MapHeader, kind: str, content: bytes, now_s: float) -> None:
+        path = evidence_path(self._directory, header.line, header.epoch, header.seq, kind)
+        write_atomic(path, content)
+        self._kept.append(_Kept(path, len(content), now_s))
+        self._bytes += len(content)
+
+
+class EvidenceWriter:
+    """Keeps pictures on a thread of its own: a slow disk costs pictures, never a verdict.
+
+    Counters: `evidence` parts kept, `evidence_dropped` because too many waited, `evidence_failed`.
+
+    Args:
+        store: used by the thread alone.
+        log: where failures go.
+    """
+
+    def __init__(self, store: EvidenceStore, log: structlog.stdlib.BoundLogger) -> None:
+        self._store = store
+        self._log = log
+        self._waiting: Queue[AnomalyMap | None] = Queue(_MOST_WAITING)
+        self.counters: Counter[str] = Counter(evidence=0, evidence_dropped=0, evidence_failed=0)
+        self._running: Future[None] = in_background("evidence", self._run)
+
+    def put(self, picture: AnomalyMap) -> None:
+        """Take a picture for keeping; never blocks."""
+        try:
+            self._waiting.put_nowait(picture)
+        except Full:
+            self.counters["evidence_dropped"] += 1
+
+    def stop(self) -> None:
+        """Keep what waits, within a few seconds, and end the thread."""
+        # A disk that hangs must not hold up the end: the thread is a daemon.
+        with suppress(Full):
+            self._waiting.put(None, timeout=_STOP_TIMEOUT_S)
+        wait_for([self._running], timeout=_STOP_TIMEOUT_S)
+
+    def _run(self) -> None:
+        while (picture := self._waiting.get()) is not None:
+            try:
+                self._store.keep(picture, time.time())
+            except OSError as error:
+                self.counters["evidence_failed"] += 1
+                self._log.warning("evidence_failed", line=picture.header.line, detail=str(error))
+            else:
+                self.counters["evidence"] += 1
+
+
+def _found(directory: Path) -> list[_Kept]:
+    """What earlier runs left, oldest first."""
+    found: list[_Kept] = []
+    for path in directory.glob("*/*/*"):
+        # The beginning of a file that was never finished (alfa.files.write_atomic).
+        if path.name.startswith("."):
+            path.unlink(missing_ok=True)
+        elif path.suffix in (".jpg", ".npz"):
+            status = path.stat()
+            found.append(_Kept(path, status.st_size, status.st_mtime))
+    return sorted(found, key=lambda kept: kept.since_s)
+
+
+def _packed(picture: AnomalyMap) -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream, values=picture.values, median=picture.header.median, threshold=picture.header.threshold
+    )
+    return stream.getvalue()

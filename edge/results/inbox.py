@@ -1,0 +1,139 @@
+"""Everything that enters the results service, decoded; what cannot be decoded is counted and logged."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
+import zmq
+
+from edge.messages import (
+    AnomalyMap,
+    Beat,
+    DecodeError,
+    Part,
+    ReplayRequest,
+    Verdict,
+    beat_topic,
+    decode_beat,
+    decode_map,
+    decode_replay,
+    decode_verdict,
+    encode_replay_request,
+    map_topic,
+    verdict_topic,
+)
+from edge.settings import Settings
+from edge.sockets import BEAT_HWM, VERDICT_HWM, Socket, Sockets, receive, send
+
+_MAP_HWM = 64  # pictures are large, and verdicts matter more
+# Bound the time between two beats when much comes at once.
+_MESSAGES_A_PASS = 500
+_MAPS_A_PASS = 16
+_Message = TypeVar("_Message")
+
+
+@dataclass(slots=True)
+class Delivery:
+    """What one look into the inbox brought, each kind in order of arrival."""
+
+    beats: list[Beat] = field(default_factory=list)
+    replayed: list[Verdict] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    maps: list[AnomalyMap] = field(default_factory=list)
+
+
+class Inbox:
+    """The sockets of the service's inputs.
+
+    Args:
+        sockets: makes them.
+        settings: of the whole box.
+        undecodable: counts messages that could not be taken, by line.
+        log: where they are told.
+    """
+
+    def __init__(
+        self,
+        sockets: Sockets,
+        settings: Settings,
+        undecodable: Mapping[str, Counter[str]],
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._lines = list(settings.lines)
+        self._undecodable = undecodable
+        self._log = log
+        detectors = [settings.detector_endpoint(name) for name in settings.detectors()]
+        # One socket for both: who hears a detector's first beat is subscribed to its verdicts already, so
+        # that nothing falls between the replay, which a beat brings about, and what follows.
+        topics = [verdict_topic(line) for line in self._lines]
+        topics += [beat_topic("detector", line) for line in self._lines]
+        self._detectors = sockets.subscriber(detectors, topics, VERDICT_HWM)
+        self._cameras = sockets.subscriber(
+            map(settings.camera_endpoint, self._lines),
+            [beat_topic("camera", line) for line in self._lines],
+            BEAT_HWM,
+        )
+        self._maps = sockets.subscriber(detectors, map(map_topic, self._lines), _MAP_HWM)
+        clients = {
+            name: sockets.replay_client(settings.replay_endpoint(name)) for name in settings.detectors()
+        }
+        self._replay_of = {name: clients[line.detector] for name, line in settings.lines.items()}
+        self._replays = list(clients.values())
+        self._replayed: deque[list[Part]] = deque()
+        self._poller = zmq.Poller()
+        for socket in (self._detectors, self._cameras, self._maps, *self._replays):
+            self._poller.register(socket, zmq.POLLIN)
+
+    def ask_replay(self, line: str) -> None:
+        """Ask the line's detector for the verdicts that it still holds; they come with a later delivery."""
+        send(self._replay_of[line], encode_replay_request(ReplayRequest(line)))
+
+    def take(self, wait_ms: int) -> Delivery:
+        """What is there, up to a bound; waits at most so long for the first message."""
+        self._poller.poll(0 if self._replayed else wait_ms)
+        delivery = Delivery()
+        for parts in _messages(self._cameras, _MESSAGES_A_PASS):
+            self._decode(parts, decode_beat, delivery.beats)
+        for parts in _messages(self._detectors, _MESSAGES_A_PASS):
+            if bytes(parts[0]).startswith(b"beat/"):
+                self._decode(parts, decode_beat, delivery.beats)
+            else:
+                self._decode(parts, decode_verdict, delivery.verdicts)
+        self._take_replays(delivery.replayed)
+        for parts in _messages(self._maps, _MAPS_A_PASS):
+            self._decode(parts, decode_map, delivery.maps)
+        return delivery
+
+    def _take_replays(self, replayed: list[Verdict]) -> None:
+        """A long replay is taken a piece at a time."""
+        for socket in self._replays:
+            for topic, *packed in _messages(socket, 1):
+                for start in range(0, len(packed), _MESSAGES_A_PASS):
+                    self._replayed.append([topic, *packed[start : start + _MESSAGES_A_PASS]])
+        if self._replayed:
+            pieces: list[list[Verdict]] = []
+            self._decode(self._replayed.popleft(), decode_replay, pieces)
+            replayed += [verdict for piece in pieces for verdict in piece if verdict.line in self._lines]
+
+    def _decode(
+        self, parts: list[Part], decode: Callable[[list[Part]], _Message], into: list[_Message]
+    ) -> None:
+        try:
+            into.append(decode(parts))
+        except DecodeError as error:
+            topic = bytes(parts[0][:200]).decode(errors="replace")
+            line = topic.rstrip("/").rpartition("/")[2]
+            if line in self._undecodable:
+                self._undecodable[line]["undecodable"] += 1
+            self._log.warning("undecodable", topic=topic, reason=error.reason, detail=str(error))
+
+
+def _messages(socket: Socket, most: int) -> list[list[Part]]:
+    messages: list[list[Part]] = []
+    while len(messages) < most and (parts := receive(socket)) is not None:
+        messages.append(parts)
+    return messages

@@ -1,0 +1,162 @@
+"""One line as the results service knows it, and what of that the PLC is to show. Pure but for its heart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from edge.lifecycle import Heart
+from edge.messages import FaultCode, Result, ServiceState, Verdict
+from edge.plc.driver import Telegram
+from edge.plc.registers import (
+    LineImage,
+    ResultCode,
+    part_number,
+    result_code,
+    safe_state,
+    scaled_score,
+    word,
+)
+from edge.results.alarm import FaultAlarm, Latch, NgAlarm
+from edge.results.ledger import Ledger
+from edge.results.record import OpenAlarms
+from edge.results.upstream import Upstream
+from edge.settings import LineSettings, ResultsSettings
+
+_DOUBLE_WORD = 1 << 32
+_WORD = 1 << 16
+_NS_PER_MS = 1_000_000
+_COUNTERS = (
+    "recorded",
+    "ok",
+    "ng",
+    "fault",
+    "no_verdict",
+    "duplicate",
+    "late",
+    "not_shown",
+    "undecodable",
+    "ng_alarms",
+    "fault_alarms",
+    "acknowledged",
+)
+
+
+class Line:
+    """Accounting, supervision and alarms of one line.
+
+    Args:
+        name: the line.
+        settings: of the line.
+        results: deadlines.
+        epoch: of this start of the service, for its beats.
+    """
+
+    def __init__(self, name: str, settings: LineSettings, results: ResultsSettings, epoch: int) -> None:
+        self.name = name
+        answers_all = not (settings.free_running and settings.overload == "latest")
+        self.ledger = Ledger(results.no_verdict_after_ms / 1000, answers_all)
+        self.camera = Upstream(results.lost_after_ms / 1000)
+        self.detector = Upstream(results.lost_after_ms / 1000)
+        self.ng = NgAlarm(settings.alarm.k, settings.alarm.n)
+        self.fault = FaultAlarm()
+        self.paused = False
+        self.record_failed = False
+        self.heart = Heart("results", name, epoch)
+        # All from the start: a counter that appears only with its first fault cannot be watched.
+        self.heart.counters.update(dict.fromkeys(_COUNTERS, 0))
+        # A part without verdict is given up after this time, so an older verdict is of a part long gone.
+        self._fresh_ns = results.no_verdict_after_ms * _NS_PER_MS
+        self._shown: Verdict | None = None
+        self._toggle = 0
+
+    def restore(self, ng: OpenAlarms, fault: OpenAlarms, last: Sequence[Result]) -> None:
+        """Go on where an earlier run ended: what nobody acknowledged is still on."""
+        for result in last:
+            self.ng, _ = self.ng.after_part(result)
+        self.ng = dataclasses.replace(self.ng, latch=Latch(ng.count))
+        self.fault = FaultAlarm(Latch(fault.count), fault.last)
+
+    def is_worth_showing(self, verdict: Verdict, replayed: bool, now_ns: int) -> bool:
+        """False for what the PLC would take for news and is none: parts long gone, or all while paused.
+
+        Args:
+            verdict: recorded just now.
+            replayed: it came on request and may be old.
+            now_ns: UTC.
+        """
+        if self.paused:
+            return False
+        if not replayed:
+            return True
+        shown_ns = 0 if self._shown is None else self._shown.published_wall_ns
+        is_fresh = now_ns - verdict.published_wall_ns <= self._fresh_ns
+        return is_fresh and verdict.published_wall_ns >= shown_ns
+
+    def show(self, verdict: Verdict) -> None:
+        """The verdict that the PLC sees from now on."""
+        self._shown = verdict
+        self._toggle ^= 1
+
+    def show_nothing(self) -> None:
+        """Withdraw the shown verdict: the PLC was away, paused the line, or starts over."""
+        self._shown = None
+
+    def loss(self) -> FaultCode:
+        """What is lost at this moment, the worst first."""
+        if self.record_failed:
+            return FaultCode.RECORD_FAILED
+        if not self.detector.alive:
+            return FaultCode.DETECTOR_LOST
+        if not self.camera.alive:
+            return FaultCode.CAMERA_LOST
+        return FaultCode.NONE
+
+    def state(self, plc_trouble: str) -> tuple[ServiceState, str]:
+        """What the service's beat says of this line.
+
+        Args:
+            plc_trouble: why there is no link to the PLC, or empty.
+        """
+        if not (self.camera.heard_of and self.detector.heard_of):
+            return ServiceState.STARTING, plc_trouble
+        if loss := self.loss():
+            return ServiceState.FAULT, loss.name.lower()
+        if plc_trouble:
+            return ServiceState.FAULT, f"plc_lost: {plc_trouble}"
+        return (ServiceState.PAUSED if self.paused else ServiceState.READY), ""
+
+    def telegram(self) -> Telegram:
+        """What the PLC is to show now."""
+        image = dataclasses.replace(
+            self._image_of_verdict(),
+            ready=self.camera.ready and self.detector.ready and not self.paused,
+            busy=self.ledger.owed > 0,
+            ng_alarm=self.ng.latch.on,
+            fault=self.fault.latch.on,
+            fault_code=self.fault.code,
+            camera_alive=self.camera.alive,
+            detector_alive=self.detector.alive,
+            paused=self.paused,
+            alarm_count=self.ng.count % _WORD,
+        )
+        if loss := self.loss():
+            image = safe_state(dataclasses.replace(image, fault_code=loss), loss)
+        return Telegram(image, self.ng.latch.raised, self.fault.latch.raised)
+
+    def _image_of_verdict(self) -> LineImage:
+        verdict = self._shown
+        if verdict is None:
+            return LineImage(toggle=self._toggle, result_code=ResultCode.NONE)
+        return LineImage(
+            result_valid=True,
+            result_ok=verdict.result is Result.OK,
+            toggle=self._toggle,
+            seq=verdict.seq % _DOUBLE_WORD,
+            part_id=part_number(verdict.part_id),
+            result_code=result_code(verdict.result),
+            score=scaled_score(verdict.score),
+            threshold=scaled_score(verdict.threshold),
+            recipe=verdict.recipe,
+            judged_ms=word(verdict.timings.total),
+        )

@@ -1,0 +1,93 @@
+"""`edge-results`: record, alarms and PLC until SIGTERM; `edge-results plc-map` prints the registers."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from alfa.cli import entry
+from alfa.errors import BadInput
+from edge.lifecycle import Lifecycle, configure_logging
+from edge.plc.registers import MapRow, map_rows
+from edge.results.record import Record
+from edge.results.service import ResultsService
+from edge.settings import load_settings
+from edge.sockets import Sockets
+
+app = typer.Typer(add_completion=False)
+
+
+@app.callback(invoke_without_command=True)
+def results(
+    context: typer.Context,
+    config: Annotated[Path, typer.Option(help="The file that describes the box.")] = Path("config.toml"),
+) -> None:
+    """Record every verdict, keep alarms until they are acknowledged, and tell the PLC."""
+    if context.invoked_subcommand is None:
+        _serve(config)
+
+
+@app.command("plc-map")
+def plc_map(
+    config: Annotated[
+        Path | None, typer.Option(help="Print the registers of the lines of this file.")
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated, for the PLC's tools.")] = False,
+) -> None:
+    """Print the Modbus holding registers; without --config those of one line at base 0."""
+    rows = _rows(config)
+    if as_csv:
+        writer = csv.DictWriter(sys.stdout, [field.name for field in dataclasses.fields(MapRow)])
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(row) for row in rows)
+    else:
+        Console().print(_table(rows))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    entry.run(app)
+
+
+def _serve(config: Path) -> None:
+    settings = load_settings(config)
+    record = Record.open(settings.paths.state / settings.results.database)
+    log = configure_logging("results")
+    try:
+        with Lifecycle() as lifecycle, Sockets() as sockets:
+            ResultsService(settings, record, lifecycle, sockets, log).run()
+    finally:
+        record.close()
+
+
+def _rows(config: Path | None) -> list[MapRow]:
+    if config is None:
+        return list(map_rows("line", 0, 0))
+    settings = load_settings(config)
+    if settings.plc is None:
+        raise BadInput(config, "plc", None, "there is no [plc] table; without one no PLC is driven")
+    base = settings.plc.base
+    return [row for name, line in settings.lines.items() for row in map_rows(name, base, line.index)]
+
+
+def _table(rows: Sequence[MapRow]) -> Table:
+    """As much as fits on a terminal; the CSV has the rest."""
+    table = Table(title="Modbus holding registers, addresses from 0")
+    for name in ("line", "address", "name", "bits", "written by"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("meaning")
+    for row in rows:
+        table.add_row(row.line, str(row.address), row.name, row.bits, row.written_by, row.meaning)
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""The results service's loop: record, then alarms, then the PLC.
+
+Inbox -> Bookkeeper (ledger, record, alarms) -> Line (what is to be shown) -> PlcDriver
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from edge.lifecycle import Lifecycle, new_epoch
+from edge.messages import Beat, FaultCode, encode_beat
+from edge.plc.driver import (
+    Acknowledged,
+    Connected,
+    Disconnected,
+    Event,
+    PauseAsked,
+    PlcDriver,
+    ResetAsked,
+)
+from edge.results.bookkeeper import Bookkeeper, Entry
+from edge.results.evidence import EvidenceStore, EvidenceWriter
+from edge.results.inbox import Delivery, Inbox
+from edge.results.line import Line
+from edge.results.record import Record
+from edge.settings import Settings
+from edge.sockets import BEAT_HWM, Sockets, send
+
+_POLL_MS = 50
+_BYTES_PER_MB = 1_000_000
+_S_PER_DAY = 86_400
+# A part that is missing for this share of its time is asked for before it is given up.
+_ASK_AT = 0.5
+_LONGEST_COUNT = 2**63 - 1
+
+
+class ResultsService:
+    """Records the verdicts of all lines, keeps their alarms and tells the PLC, until it is asked to stop.
+
+    Args:
+        settings: of the whole box.
+        record: an open record, of which this is the only writer.
+        lifecycle: tells of the stop.
+        sockets: makes the sockets; used from the thread that calls `run` alone.
+        log: where events go.
+
+    Raises:
+        Fault: the endpoint is served by another process.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        record: Record,
+        lifecycle: Lifecycle,
+        sockets: Sockets,
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._settings = settings
+        self._lifecycle = lifecycle
+        self._log = log
+        epoch = new_epoch()
+        self._lines = {
+            name: Line(name, line, settings.results, epoch) for name, line in settings.lines.items()
+        }
+        self._beats = sockets.publisher(settings.results_endpoint(), BEAT_HWM)
+        counters = {name: line.heart.counters for name, line in self._lines.items()}
+        self._inbox = Inbox(sockets, settings, counters, log)
+        self._books = Bookkeeper(record, self._lines, log)
+        self._evidence = EvidenceWriter(_evidence_store(settings), log)
+        self._plc = _plc_driver(settings, log)
+        self._plc_trouble = "" if self._plc is None else "not connected yet"
+        self._asked_s = dict.fromkeys(self._lines, 0.0)
+
+    def run(self) -> None:
+        """Serve until stopped; the PLC is left in the safe state however this ends.
+
+        Raises:
+            Fault: the record cannot be read.
+        """
+        try:
+            self._books.restore(time.monotonic())
+            self._show_all()
+            if self._plc is not None:
+                self._plc.start()
+            self._lifecycle.ready(f"recording {', '.join(self._lines)}")
+            self._log.info("ready", lines=list(self._lines), plc=self._plc is not None)
+            while not self._lifecycle.stopping:
+                self._serve_once(_POLL_MS)
+            self._serve_once(0)
+        finally:
+            if self._plc is not None:
+                self._plc.stop()
+            self._evidence.stop()
+        self._log.info(
+            "stopped", counters={name: dict(line.heart.counters) for name, line in self._lines.items()}
+        )
+
+    def _serve_once(self, wait_ms: int) -> None:
+        delivery = self._inbox.take(wait_ms)
+        now = time.monotonic()
+        self._take(delivery, now)
+        self._supervise(now)
+        self._books.take_overdue(now)
+        self._show_recorded(self._books.write(now))
+        self._follow_plc()
+        self._show_all()
+        self._beat()
+
+    def _take(self, delivery: Delivery, now: float) -> None:
+        for beat in delivery.beats:
+            self._hear(beat, now)
+        # What is replayed is older than what comes live.
+        for verdict in delivery.replayed:
+            self._books.take(Entry(verdict, replayed=True), now)
+        for verdict in delivery.verdicts:
+            self._books.take(Entry(verdict), now)
+        for picture in delivery.maps:
+            self._evidence.put(picture)
+
+    def _hear(self, beat: Beat, now: float) -> None:
+        line = self._lines[beat.line]
+        if beat.service == "camera":
+            line.camera.hear(beat, now)
+            captured = min(max(beat.counters.get("captured", 0), 0), _LONGEST_COUNT)
+            self._books.captured(line, beat.epoch, captured, now)
+        elif line.detector.hear(beat, now):
+            self._ask_replay(line, now)
+
+    def _supervise(self, now: float) -> None:
+        for line in self._lines.values():
+            if line.camera.is_lost(now):
+                self._books.raise_fault(line, FaultCode.CAMERA_LOST, line.camera.trouble)
+            if line.detector.is_lost(now):
+                self._books.raise_fault(line, FaultCode.DETECTOR_LOST, line.detector.trouble)
+            patience_s = self._settings.results.no_verdict_after_ms / 1000
+            ask_after_s = patience_s * _ASK_AT
+            asked_lately = now - self._asked_s[line.name] < ask_after_s
+            if line.detector.alive and not asked_lately and line.ledger.overdue(now + ask_after_s, most=1):
+                self._ask_replay(line, now)
+
+    def _ask_replay(self, line: Line, now: float) -> None:
+        self._asked_s[line.name] = now
+        self._inbox.ask_replay(line.name)
+
+    def _show_recorded(self, entries: Sequence[Entry]) -> None:
+        now_ns = time.time_ns()
+        for entry in entries:
+            line = self._lines[entry.verdict.line]
+            if not line.is_worth_showing(entry.verdict, entry.replayed, now_ns):
+                line.heart.counters["not_shown"] += 1
+                continue
+            line.show(entry.verdict)
+            if self._plc is not None:
+                self._plc.tell(line.name, line.telegram())
+
+    def _show_all(self) -> None:
+        if self._plc is None:
+            return
+        for name, line in self._lines.items():
+            self._plc.show(name, line.telegram())
+
+    def _follow_plc(self) -> None:
+        if self._plc is None:
+            return
+        self._plc.feed()
+        for event in self._plc.take_events():
+            self._follow(event, self._plc)
+
+    def _follow(self, event: Event, plc: PlcDriver) -> None:
+        match event:
+            case Connected(again):
+                self._plc_trouble = ""
+                self._plc_came(again)
+                plc.resume()
+            case Disconnected(detail):
+                self._plc_trouble = detail
+            case Acknowledged(name, ng_events, fault_events):
+                line = self._lines[name]
+                self._books.acknowledge(
+                    line, line.ng.after_acknowledge(ng_events), line.fault.after_acknowledge(fault_events)
+                )
+            case ResetAsked(name, ng_events, fault_events):
+                line = self._lines[name]
+                line.show_nothing()
+                self._books.acknowledge(
+                    line, line.ng.after_reset(ng_events), line.fault.after_acknowledge(fault_events)
+                )
+            case PauseAsked(name, paused):
+                line = self._lines[name]
+                line.paused = paused
+                line.show_nothing()
+                self._log.info("paused" if paused else "resumed", line=name)
+
+    def _plc_came(self, again: bool) -> None:
+        """Withdraw what a PLC that was away must not take for news, before it sees any line's own state."""
+        for line in self._lines.values():
+            line.show_nothing()
+            if again:
+                self._books.raise_fault(line, FaultCode.PLC_LOST, "the PLC's connection was lost and is back")
+        self._show_all()
+
+    def _beat(self) -> None:
+        for line in self._lines.values():
+            line.heart.state, line.heart.last_error = line.state(self._plc_trouble)
+            if line.heart.due():
+                beat = line.heart.beat()
+                counters = beat.counters | self._evidence.counters | self._plc_counters()
+                send(self._beats, encode_beat(dataclasses.replace(beat, counters=counters)))
+                self._lifecycle.alive()
+
+    def _plc_counters(self) -> dict[str, int]:
+        if self._plc is None:
+            return {}
+        return {f"plc_{name}": count for name, count in self._plc.counters().items()}
+
+
+def _evidence_store(settings: Settings) -> EvidenceStore:
+    results = settings.results
+    return EvidenceStore(
+        settings.paths.state / results.evidence,
+        results.evidence_max_mb * _BYTES_PER_MB,
+        results.evidence_max_days * _S_PER_DAY,
+    )
+
+
+def _plc_driver(settings: Settings, log: structlog.stdlib.BoundLogger) -> PlcDriver | None:
+    if settings.plc is None:
+        return None
+    return PlcDriver(settings.plc, {name: line.index for name, line in settings.lines.items()}, log)
