@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -215,3 +216,12 @@ def test_map_rows() -> None:
     assert (rows["seq"].address, rows["seq"].reference, rows["seq"].bits) == (136, 400_137, "0-31")
     assert (rows["fault"].register, rows["fault"].bits) == (2, "5")
     assert (rows["acknowledge"].address, rows["acknowledge"].written_by) == (1132, "PLC")
+
+
+def test_the_docs_show_this_map() -> None:
+    """The table in docs/plc.md is the table of the code."""
+    docs = Path(__file__).parents[3] / "docs" / "plc.md"
+    shown = [line for line in docs.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    for row in map_rows("line", 0, 0):
+        cells = (row.address, row.reference, f"`{row.name}`", row.bits, row.written_by, row.meaning)
+        assert f"| {' | '.join(map(str, cells))} |" in shown
