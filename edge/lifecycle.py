@@ -60,7 +60,8 @@ class Lifecycle:
     """
 
     def __init__(self) -> None:
-        self._notifier = sdnotify.SystemdNotifier()
+        # Without systemd there is nobody to tell, and sdnotify would leave a socket open.
+        self._notifier = sdnotify.SystemdNotifier() if "NOTIFY_SOCKET" in os.environ else None
         self._stopping = False
         self._reload = False
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
@@ -77,7 +78,7 @@ class Lifecycle:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._notifier.notify("STOPPING=1")
+        self._notify("STOPPING=1")
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -97,15 +98,19 @@ class Lifecycle:
 
     def ready(self, status: str) -> None:
         """Tell systemd that the service does its work from now on."""
-        self._notifier.notify(f"READY=1\nSTATUS={status}")
+        self._notify(f"READY=1\nSTATUS={status}")
 
     def status(self, status: str) -> None:
         """The line that `systemctl status` shows."""
-        self._notifier.notify(f"STATUS={status}")
+        self._notify(f"STATUS={status}")
 
     def alive(self) -> None:
         """Feed systemd's watchdog; call it from the work loop and from nowhere else."""
-        self._notifier.notify("WATCHDOG=1")
+        self._notify("WATCHDOG=1")
+
+    def _notify(self, state: str) -> None:
+        if self._notifier is not None:
+            self._notifier.notify(state)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True

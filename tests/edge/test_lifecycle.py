@@ -17,7 +17,7 @@ import pytest
 from edge.lifecycle import BEAT_PERIOD_S, Heart, Lifecycle, new_epoch
 from edge.messages import ServiceState, decode_beat, encode_beat
 
-# sdnotify leaves closing its socket to the garbage collector.
+# With systemd there, sdnotify leaves closing its socket to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 

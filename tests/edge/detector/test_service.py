@@ -131,7 +131,7 @@ def test_an_old_frame_is_stale(bench: Bench, make_frame: MakeFrame) -> None:
 
 def test_frames_wait_while_the_model_loads(bench: Bench, make_frame: MakeFrame) -> None:
     """What comes before READY is judged afterwards; what finds no room is FAULT at once."""
-    bench.configure("line1", detector_keys="queue = 2", line_keys="max_age_ms = 60000")
+    bench.configure("line1", detector_keys="queue = 2", line_keys="max_age_ms = 14000")
     bench.withhold_prompts("line1")
     bench.start(ServiceState.STARTING)
     bench.send(*(make_frame(seq) for seq in range(3)))
@@ -142,7 +142,7 @@ def test_frames_wait_while_the_model_loads(bench: Bench, make_frame: MakeFrame) 
 
 def test_latest_skips_waiting_frames(bench: Bench, make_frame: MakeFrame) -> None:
     """The newest frame is judged, each one before it that waited is FAULT(skipped)."""
-    bench.configure("line1", line_keys='overload = "latest"\nmax_age_ms = 60000')
+    bench.configure("line1", line_keys='overload = "latest"\nmax_age_ms = 14000')
     bench.withhold_prompts("line1")
     bench.start(ServiceState.STARTING)
     bench.send(*(make_frame(seq) for seq in range(3)))
@@ -153,7 +153,7 @@ def test_latest_skips_waiting_frames(bench: Bench, make_frame: MakeFrame) -> Non
 
 def test_a_free_running_line_only_counts_skipped_frames(bench: Bench, make_frame: MakeFrame) -> None:
     """Where frames are not parts, a skipped one is no fault."""
-    bench.configure("line1", line_keys='overload = "latest"\nfree_running = true\nmax_age_ms = 60000')
+    bench.configure("line1", line_keys='overload = "latest"\nfree_running = true\nmax_age_ms = 14000')
     bench.withhold_prompts("line1")
     bench.start(ServiceState.STARTING)
     bench.send(*(make_frame(seq) for seq in range(3)))
