@@ -13,14 +13,15 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
 from alfa.cli.entry import run
-from tools.alfa_mini.defects import KINDS
 from tools.alfa_mini.export import PATCH_DIM, config, write_model
-from tools.alfa_mini.features import extract
+from tools.alfa_mini.features import extract, joined
 from tools.alfa_mini.sets import sources
-from tools.alfa_mini.training import Plan, TextSide, train
+from tools.alfa_mini.training import Plan, TextSide, patch_whitening, train, whitened
 from tools.alfa_mini.words import SentenceEncoder, token_embeddings
 
 _PER_KIND = 60
+_PAIRS = 40
+_FEW_WINDOWS = 7
 
 app = typer.Typer(add_completion=False)
 
@@ -41,9 +42,13 @@ def make(
     torch.set_num_threads(threads)
     plan = Plan()
     bare = _write_bare_tower(cache / "bare", weights)
-    features = extract(bare, sources(data, _PER_KIND, plan.seed), cache, KINDS, threads)
-    side = train(TextSide(_text_tower(plan, words), plan, PATCH_DIM), features, plan)
-    write_model(out, config(plan.embed_dim, plan.width, plan.layers, plan.heads), weights, side.tensors())
+    found, varied = sources(data, _PER_KIND, _PAIRS, plan.seed)
+    parts = extract(bare, found, cache, threads)
+    # Their gain is in images and patches; windows cost most of the time.
+    features = joined(parts + extract(bare, varied, cache, threads, _FEW_WINDOWS))
+    whitening = patch_whitening(features, plan.whitening)
+    side = train(TextSide(_text_tower(plan, words), whitening), whitened(features, whitening), plan)
+    write_model(out, _config(plan), weights, side.tensors())
     print(f"{out}: {len(features.group)} samples, {plan.steps} steps, {time.monotonic() - started:.0f} s")
 
 
@@ -63,11 +68,15 @@ def _write_bare_tower(directory: Path, weights: Path) -> Path:
 
 def _text_tower(plan: Plan, words: Path) -> Any:  # noqa: ANN401 - open_clip is untyped
     torch.manual_seed(plan.seed)
-    text = _text(config(plan.embed_dim, plan.width, plan.layers, plan.heads))
+    text = _text(_config(plan))
     table = token_embeddings(SimpleTokenizer(), SentenceEncoder(words), plan.width, plan.seed)
     text.token_embedding.weight.data.copy_(table)
     text.token_embedding.weight.requires_grad_(False)
     return text
+
+
+def _config(plan: Plan) -> dict[str, Any]:
+    return config(2 * PATCH_DIM, plan.width, plan.layers, plan.heads)
 
 
 def _text(description: dict[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped

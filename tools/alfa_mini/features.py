@@ -17,11 +17,12 @@ from alfa.backbone import Backbone
 from alfa.files import content_hash
 from alfa.settings import ModelSettings
 from alfa.windows import Grid, window_layout
+from tools.alfa_mini.defects import KINDS
 from tools.alfa_mini.sets import Sample, Source, read
 
 _IMAGES_AT_ONCE = 16
-# Neighbouring windows share most of their tokens: every third one says as much and costs a ninth.
-_WINDOW_STRIDE = 3
+# Neighbouring windows share most of their tokens: every third one says nearly as much and costs a ninth.
+WINDOW_STRIDE = 3
 _UNKNOWN = -1.0
 
 
@@ -66,40 +67,44 @@ class Features:
         )
 
 
-class SampledBackbone(Backbone):
-    """A backbone that passes on every third window only; the window pass itself stays the product's."""
-
-    def _token_positions(self, scale: int) -> Tensor:
-        return super()._token_positions(scale)[sampled_windows(self.grid, scale)]
-
-
-def sampled_windows(grid: Grid, scale: int) -> Tensor:
+def sampled_windows(grid: Grid, scale: int, stride: int) -> Tensor:
     """Positions, in the product's list of windows, of those that are learnt from."""
     rows, cols = grid.rows - scale + 1, grid.cols - scale + 1
-    return torch.arange(rows * cols).view(rows, cols)[::_WINDOW_STRIDE, ::_WINDOW_STRIDE].flatten()
+    return torch.arange(rows * cols).view(rows, cols)[::stride, ::stride].flatten()
 
 
-def extract(model: Path, found: list[Source], cache: Path, kinds: tuple[str, ...], threads: int) -> Features:
-    """Features of all sources; chunks that the cache has already are not computed again.
+def sampled_backbone(stride: int) -> type[Backbone]:
+    """A backbone that passes on every `stride`-th window only; the pass itself stays the product's."""
+
+    class SampledBackbone(Backbone):
+        def _token_positions(self, scale: int) -> Tensor:
+            return super()._token_positions(scale)[sampled_windows(self.grid, scale, stride)]
+
+    return SampledBackbone
+
+
+def extract(
+    model: Path, found: list[Source], cache: Path, threads: int, stride: int = WINDOW_STRIDE
+) -> list[dict[str, Tensor]]:
+    """Features of all sources, chunk by chunk; what the cache has already is not computed again.
 
     Args:
         model: a directory in the embedded model's form whose projection is the identity.
         found: what to read, in order.
         cache: folder for the chunks.
-        kinds: names of the kinds of defect, in the order of `Features.kinds`.
         threads: for torch.
+        stride: between windows, in patches.
     """
     settings = ModelSettings(threads=threads, patch_level=False, device="cpu", precision="fp32")
-    backbone = SampledBackbone.load_directory(model, settings)
+    backbone = sampled_backbone(stride).load_directory(model, settings)
     chunks = [found[start : start + _IMAGES_AT_ONCE] for start in range(0, len(found), _IMAGES_AT_ONCE)]
-    key = f"{backbone.weights_hash}-{_WINDOW_STRIDE}"
-    paths = [_computed(backbone, chunk, cache, key, kinds) for chunk in track(chunks, "image tower")]
-    return joined([safetensors.torch.load_file(path) for path in paths])
+    paths = [_computed(backbone, chunk, cache, stride) for chunk in track(chunks, "image tower")]
+    return [safetensors.torch.load_file(path) for path in paths]
 
 
 def joined(parts: list[dict[str, Tensor]]) -> Features:
-    """Chunks put together."""
-    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    """Chunks put together; where one has fewer windows, the rest are of unknown label."""
+    whole = {name: torch.cat(_padded([part[name] for part in parts], name)) for name in parts[0]}
     scales = sorted(name for name in whole if name.startswith("windows."))
     labels = sorted(name for name in whole if name.startswith("window_labels."))
     return Features(
@@ -115,19 +120,32 @@ def joined(parts: list[dict[str, Tensor]]) -> Features:
     )
 
 
-def _computed(backbone: Backbone, chunk: list[Source], cache: Path, key: str, kinds: tuple[str, ...]) -> Path:
-    described = json.dumps([key, [str(source) for source in chunk]])
+def _padded(tensors: list[Tensor], name: str) -> list[Tensor]:
+    if not name.startswith(("windows.", "window_labels.")):
+        return tensors
+    most = max(tensor.shape[1] for tensor in tensors)
+    filling = _UNKNOWN if name.startswith("window_labels.") else 0.0
+    return [
+        torch.cat(
+            [tensor, tensor.new_full((len(tensor), most - tensor.shape[1], *tensor.shape[2:]), filling)], 1
+        )
+        for tensor in tensors
+    ]
+
+
+def _computed(backbone: Backbone, chunk: list[Source], cache: Path, stride: int) -> Path:
+    described = json.dumps([f"{backbone.weights_hash}-{stride}", [str(source) for source in chunk]])
     path = cache / f"{content_hash(described.encode())}.safetensors"
     if not path.exists():
         samples = [read(source) for source in chunk]
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".part")
-        safetensors.torch.save_file(_encoded(backbone, samples, kinds), temporary)
+        safetensors.torch.save_file(_encoded(backbone, samples, stride), temporary)
         temporary.replace(path)
     return path
 
 
-def _encoded(backbone: Backbone, samples: list[Sample], kinds: tuple[str, ...]) -> dict[str, Tensor]:
+def _encoded(backbone: Backbone, samples: list[Sample], stride: int) -> dict[str, Tensor]:
     features = backbone.encode_images(backbone.preprocess([sample.image for sample in samples]))
     patch_labels = torch.stack([_patch_labels(sample, backbone.grid) for sample in samples])
     tensors = {
@@ -137,11 +155,11 @@ def _encoded(backbone: Backbone, samples: list[Sample], kinds: tuple[str, ...]) 
         "group": torch.tensor([sample.group for sample in samples]),
         "abnormal": torch.tensor([sample.abnormal for sample in samples]),
         "rendered": torch.tensor([sample.rendered for sample in samples]),
-        "kinds": torch.tensor([[kind in sample.kinds for kind in kinds] for sample in samples]),
+        "kinds": torch.tensor([[kind in sample.kinds for kind in KINDS] for sample in samples]),
     }
     for scale, windows in zip(backbone.scales, features.windows, strict=True):
         tensors[f"windows.{scale}"] = windows.half()
-        tensors[f"window_labels.{scale}"] = _window_labels(patch_labels, backbone.grid, scale)
+        tensors[f"window_labels.{scale}"] = _window_labels(patch_labels, backbone.grid, scale, stride)
     return tensors
 
 
@@ -155,7 +173,7 @@ def _patch_labels(sample: Sample, grid: Grid) -> Tensor:
     return torch.from_numpy(fractions).flatten()
 
 
-def _window_labels(patch_labels: Tensor, grid: Grid, scale: int) -> Tensor:
+def _window_labels(patch_labels: Tensor, grid: Grid, scale: int, stride: int) -> Tensor:
     """(n, N) defective fraction of each window's area; the unknown stays unknown."""
-    indices = window_layout(grid, scale).indices[sampled_windows(grid, scale)]
+    indices = window_layout(grid, scale).indices[sampled_windows(grid, scale, stride)]
     return patch_labels[:, indices].mean(dim=2)

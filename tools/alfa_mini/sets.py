@@ -13,6 +13,10 @@ from alfa.images import list_images, read_image
 from tools.alfa_mini.defects import KINDS, Image, render
 
 _WORKING_SIDE = 448
+_VARIED_SIDE = 320
+_SMALLEST_CROP = 0.35
+_RECOLOURED = 0.7
+_GREY = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +94,32 @@ class Source:
     rendered_kind: str
     donor: Path | None
     seed: int
+    varied: bool = False
 
 
-def sources(data: Path, per_kind: int, seed: int) -> list[Source]:
-    """Good, defective and rendered samples of every set, at most `per_kind` of each, in a random order.
+def sources(data: Path, per_kind: int, pairs: int, seed: int) -> tuple[list[Source], list[Source]]:
+    """What to learn from, each list in a random order.
 
     Args:
         data: the folder that holds the sets.
-        per_kind: cap.
+        per_kind: most images of each kind of one set.
+        pairs: of one set.
         seed: of choice and order.
+
+    Returns:
+        Good, defective and rendered pictures; and varied pairs: a good picture in another crop, turn and
+        light, and the same with a rendered defect.
     """
     rng = np.random.default_rng(seed)
     goods = [_spread(_good_images(data / each.name), per_kind) for each in SETS]
     found = [source for group in range(len(SETS)) for source in _of_set(data, group, goods, per_kind, rng)]
-    return [found[index] for index in rng.permutation(len(found))]
+    found = _shuffled(found, rng)
+    varied = [source for group in range(len(SETS)) for source in _pairs(group, goods, pairs, rng)]
+    return found, _shuffled(varied, rng)
+
+
+def _shuffled(sources: list[Source], rng: np.random.Generator) -> list[Source]:
+    return [sources[index] for index in rng.permutation(len(sources))]
 
 
 def read(source: Source) -> Sample:
@@ -111,11 +127,13 @@ def read(source: Source) -> Sample:
     image = _shrunk(read_image(source.path))
     if source.rendered_kind:
         rng = np.random.default_rng(source.seed)
-        image = np.ascontiguousarray(np.rot90(image, int(rng.integers(4))))
+        image = vary(image, rng) if source.varied else _turned(image, int(rng.integers(4)))
         assert source.donor is not None
         donor = cv2.resize(read_image(source.donor), (image.shape[1], image.shape[0]))
         image, mask = render(image, donor, source.rendered_kind, rng)
         return Sample(source.group, image, True, (source.rendered_kind,), mask, True)
+    if source.varied:
+        image = vary(image, np.random.default_rng(source.seed))
     if source.folder == "good":
         return Sample(source.group, image, False, (), np.zeros(image.shape[:2], np.uint8), False)
     kinds = SETS[source.group].defects[source.folder]
@@ -133,12 +151,27 @@ def _of_set(
         for path in _spread(paths, max(1, per_kind // len(each.defects))):
             mask = data / each.name / "ground_truth" / folder / f"{path.stem}_mask.png"
             yield Source(group, path, folder, mask if folder in each.masked else None, "", None, 0)
-    others = [path for index, paths in enumerate(goods) if index != group for path in paths]
+    others = _others(group, goods)
     for number in range(per_kind):
         good = goods[group][number % len(goods[group])]
         kind = KINDS[(number + group) % len(KINDS)]
         donor = others[int(rng.integers(len(others)))]
         yield Source(group, good, "good", None, kind, donor, int(rng.integers(2**31)))
+
+
+def _pairs(group: int, goods: list[list[Path]], count: int, rng: np.random.Generator) -> Iterator[Source]:
+    """The seed fixes the variation, so both of a pair show the same place in the same light."""
+    others = _others(group, goods)
+    for number in range(count):
+        path = goods[group][int(rng.integers(len(goods[group])))]
+        donor = others[int(rng.integers(len(others)))]
+        seed = int(rng.integers(2**31))
+        yield Source(group, path, "good", None, "", None, seed, varied=True)
+        yield Source(group, path, "good", None, KINDS[number % len(KINDS)], donor, seed, varied=True)
+
+
+def _others(group: int, goods: list[list[Path]]) -> list[Path]:
+    return [path for index, paths in enumerate(goods) if index != group for path in paths]
 
 
 def _good_images(directory: Path) -> list[Path]:
@@ -150,6 +183,26 @@ def _spread(paths: list[Path], count: int) -> list[Path]:
     if len(paths) <= count:
         return paths
     return [paths[index * len(paths) // count] for index in range(count)]
+
+
+def vary(image: Image, rng: np.random.Generator) -> Image:
+    """Another crop, turn, colour and light: nine sets are few, and what is learnt must not hang on them."""
+    side = rng.uniform(_SMALLEST_CROP, 1)
+    height, width = (max(32, int(length * side)) for length in image.shape[:2])
+    top, left = (int(rng.integers(free + 1)) for free in (image.shape[0] - height, image.shape[1] - width))
+    crop = _turned(image[top : top + height, left : left + width], int(rng.integers(4)))
+    light = crop.astype(np.float32) / 255
+    if rng.random() < _RECOLOURED:
+        light = light[..., rng.permutation(3)] * rng.uniform(0.6, 1.1, 3).astype(np.float32)
+    light = np.clip(light, 0, 1) ** np.float32(rng.uniform(0.6, 1.6))
+    if rng.random() < _GREY:
+        light = np.repeat(light.mean(axis=2, keepdims=True), 3, axis=2)
+    varied: Image = (255 * np.clip(light, 0, 1)).astype(np.uint8)
+    return cv2.resize(varied, (_VARIED_SIDE, _VARIED_SIDE), interpolation=cv2.INTER_LINEAR)  # type: ignore[no-any-return]
+
+
+def _turned(image: Image, quarters: int) -> Image:
+    return np.ascontiguousarray(np.rot90(image, quarters))
 
 
 def _shrunk(image: Image) -> Image:

@@ -1,14 +1,19 @@
-"""Locked-image tuning: a text tower and two projections are trained on the frozen tower's cached features.
+"""Locked-image tuning: a text tower is trained on the frozen tower's cached features.
 
 What is trained is what the method computes: the unit means of a few sampled prompts of each label, their
 difference D, and the logits <f, D> / tau of images, windows (plain and through the rank-one aligner) and
 patch tokens against the labels. Two smaller terms give class words and defect words their meaning.
+
+The projections are fixed, not trained: the joint space is the tower's own space twice, one half for class
+tokens (images and windows), one for patch tokens. Trained projections fit the nine sets and fail on a tenth;
+so the text side learns one direction for each half, as a linear probe would, and the text's unit length
+bounds it.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,45 +30,59 @@ from tools.alfa_mini.features import Features
 from tools.alfa_mini.sets import SETS
 
 TEMPERATURE = 0.07
-# Defective part of the area from which a place counts as abnormal; between 0 and this it says nothing.
-_PATCH_DEFECTIVE = 0.3
-_WINDOW_DEFECTIVE = 0.2
-_HARDEST_PATCHES = 5
-_HARDEST_WINDOWS = 2
+_AT_ONCE = 64
+_OWN_NOUNS = 2
+_MOMENT_STRIDE = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """When a patch or window counts.
+
+    Attributes:
+        defective: part of its area from which it is abnormal; between 0 and this it says nothing.
+        highest: how many of the highest ones stand for their image.
+    """
+
+    defective: float
+    highest: int
+
+
+_PATCH = Place(defective=0.3, highest=5)
+_WINDOW = Place(defective=0.2, highest=2)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The numbers of a training run; chosen on held-out training sets, never on the development sets."""
 
-    embed_dim: int = 128
     width: int = 128
     layers: int = 2
     heads: int = 4
-    steps: int = 400
+    steps: int = 300
     images: int = 48
-    prompts: int = 6
+    prompts: int = 4
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
-    noise: float = 0.02
+    whitening: float = 10.0
+    window_weight: float = 0.5
+    hardest_weight: float = 0.1
+    words_weight: float = 0.2
     seed: int = 0
 
 
 class TextSide(nn.Module):
-    """What is trained: open_clip's text tower, the image projection and the patch projection."""
+    """What is trained, open_clip's text tower, and the fixed projections it learns to meet."""
 
-    def __init__(self, text: Any, plan: Plan, patch_dim: int) -> None:  # noqa: ANN401 - open_clip is untyped
+    def __init__(self, text: Any, patch_whitening: Tensor) -> None:  # noqa: ANN401 - open_clip is untyped
         super().__init__()
         self.text = text
-        self.image_proj = nn.Linear(patch_dim, plan.embed_dim, bias=False)
-        self.patch_proj = nn.Linear(patch_dim, plan.embed_dim, bias=False)
-        for projection in (self.image_proj, self.patch_proj):
-            nn.init.orthogonal_(projection.weight)
+        self._patch_whitening = patch_whitening
         self._tokenizer = SimpleTokenizer()
         self._mask: Tensor = text.attn_mask
 
     def read(self, prompts: list[str]) -> Tensor:
-        """(n, d) unit embeddings. Tokens after the end token never reach it, so they are not computed."""
+        """(n, 2c) unit embeddings. Tokens after the end token never reach it, so they are not computed."""
         tokens = self._tokenizer(prompts)
         longest = int((tokens != 0).sum(1).max())
         self.text.attn_mask = self._mask[:longest, :longest]
@@ -71,24 +90,61 @@ class TextSide(nn.Module):
         self.text.attn_mask = self._mask
         return functional.normalize(embedded, dim=-1)
 
-    def see(self, features: Features, noise: float = 0.0) -> ImageFeatures:
-        """The samples in the joint space."""
-        project = self.image_proj
-        patches = features.patches.float()
-        return ImageFeatures(
-            image=_unit(project(_noisy(features.image, noise))),
-            windows=tuple(_unit(project(_noisy(level, noise))) for level in features.windows),
-            patches=patches,
-            patch_joint=_unit(self.patch_proj(patches)),
-        )
-
     def tensors(self) -> dict[str, Tensor]:
         """By the names of the model's file."""
         named = {f"text.{name}": tensor for name, tensor in self.text.state_dict().items()}
-        named["visual.head.proj.weight"] = self.image_proj.weight
-        named["patch_proj.weight"] = self.patch_proj.weight
+        own = torch.eye(len(self._patch_whitening))
+        named["visual.head.proj.weight"] = torch.cat([own, torch.zeros_like(own)])
+        named["patch_proj.weight"] = torch.cat([torch.zeros_like(own), self._patch_whitening])
         named["logit_scale"] = torch.tensor(1 / TEMPERATURE).log()
         return named
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Halves:
+    """Something of the joint space, (..., 2c), by its halves.
+
+    Attributes:
+        image: (..., c), where class tokens of images and windows are.
+        patch: (..., c), where patch tokens are.
+    """
+
+    image: Tensor
+    patch: Tensor
+
+
+def halves(joint: Tensor) -> Halves:
+    """Split the joint space."""
+    return Halves(*joint.chunk(2, dim=-1))
+
+
+def patch_whitening(features: Features, strength: float) -> Tensor:
+    """(c, c) symmetric W that evens out the directions in which good patches of all sets differ.
+
+    Args:
+        features: of all samples.
+        strength: 0 leaves patches as they are; large values whiten them whole.
+    """
+    moments = [
+        _second_moment(features.patches[~features.abnormal & (features.group == group)])
+        for group in range(len(SETS))
+        if bool((features.group == group).any())
+    ]
+    spread, directions = torch.linalg.eigh(torch.stack(moments).mean(0))
+    scale = (1 + strength * spread / spread.mean()).rsqrt()
+    whitening: Tensor = (directions * scale) @ directions.T
+    return whitening
+
+
+def whitened(features: Features, whitening: Tensor) -> Features:
+    """The same features with their patch tokens in the joint space's half."""
+    parts = [_unit(part.float() @ whitening.T).half() for part in torch.split(features.patches, _AT_ONCE)]
+    return replace(features, patches=torch.cat(parts))
+
+
+def _second_moment(patches: Tensor) -> Tensor:
+    rows = patches.reshape(-1, patches.shape[-1])[::_MOMENT_STRIDE].float()
+    return rows.T @ rows / len(rows)
 
 
 def train(side: TextSide, features: Features, plan: Plan) -> TextSide:
@@ -136,22 +192,21 @@ class BalancedDraw:
 
 
 def _loss(side: TextSide, batch: Features, rng: random.Random, plan: Plan) -> Tensor:
-    seen = side.see(batch, plan.noise)
-    directions = _directions(side, batch, rng, plan)
-    anomalous = batch.abnormal.float()
-    total = _two_way((seen.image * directions).sum(1), anomalous)
-    total = total + _windows_loss(seen, batch, directions)
-    assert seen.patch_joint is not None
-    patch_logits = (seen.patch_joint * directions[:, None]).sum(2)
-    total = total + _local_loss(
-        patch_logits, batch.patch_labels, batch.abnormal, _PATCH_DEFECTIVE, _HARDEST_PATCHES
+    direction = halves(_directions(side, batch, rng, plan))
+    image = batch.image.float()
+    patches = batch.patches.float()
+    patch_logits = (patches * direction.patch[:, None]).sum(2)
+    return (
+        _two_way((image * direction.image).sum(1), batch.abnormal.float())
+        + plan.window_weight * _windows_loss(batch, direction.image)
+        + _local_loss(patch_logits, batch.patch_labels, batch.abnormal, _PATCH, plan.hardest_weight)
+        + plan.words_weight * _words_loss(side, image, patches, batch, rng)
     )
-    return total + 0.1 * _class_loss(side, seen, batch, rng) + 0.1 * _kind_loss(side, seen, batch, rng)
 
 
 def _directions(side: TextSide, batch: Features, rng: random.Random, plan: Plan) -> Tensor:
     """D = f- - f+ of each sample, (B, d), from prompts on its class, a general noun or an unrelated one."""
-    own = rng.sample(range(len(SETS)), 4)
+    own = rng.sample(range(len(SETS)), _OWN_NOUNS)
     nouns = [
         captions.random_noun(rng),
         captions.random_noun(rng),
@@ -176,51 +231,57 @@ def _directions(side: TextSide, batch: Features, rng: random.Random, plan: Plan)
     return directions[choice]
 
 
-def _windows_loss(seen: ImageFeatures, batch: Features, directions: Tensor) -> Tensor:
+def _windows_loss(batch: Features, direction: Tensor) -> Tensor:
     """Both ways in which the product scores windows: as they are, and through the aligner."""
+    image, windows = batch.image.float(), tuple(level.float() for level in batch.windows)
+    seen = ImageFeatures(image=image, windows=windows, patches=batch.patches, patch_joint=None)
     losses = []
     for level, labels in enumerate(batch.window_labels):
-        plain = (seen.windows[level] * directions[:, None]).sum(2)
-        aligned = RankOneAligner().logits(seen, level, directions)
-        losses += [
-            _local_loss(logits, labels, batch.abnormal, _WINDOW_DEFECTIVE, _HARDEST_WINDOWS)
-            for logits in (plain, aligned)
-        ]
+        plain = (windows[level] * direction[:, None]).sum(2)
+        aligned = RankOneAligner().logits(seen, level, direction)
+        losses += [_local_loss(logits, labels, batch.abnormal, _WINDOW, 0.0) for logits in (plain, aligned)]
     return torch.stack(losses).mean()
 
 
-def _local_loss(logits: Tensor, labels: Tensor, abnormal: Tensor, defective: float, hardest: int) -> Tensor:
+def _local_loss(logits: Tensor, labels: Tensor, abnormal: Tensor, place: Place, hardest: float) -> Tensor:
     """Labelled places, and per image the highest ones: the image score is a maximum over places.
 
     Args:
         logits: (B, N) differences, before the temperature.
         labels: (B, N) defective fractions, -1 where not known.
         abnormal: (B,) bool.
-        defective: the fraction from which a place counts.
-        hardest: how many of the highest places stand for the image.
+        place: what counts.
+        hardest: weight of the highest places.
     """
-    positive, negative = labels >= defective, labels == 0
-    highest = logits.topk(hardest, dim=1).values.mean(1)
-    return (
-        0.3 * _mean(_two_way_each(logits, 1.0), positive)
-        + 0.4 * _mean(_two_way_each(logits, 0.0), negative)
-        + 0.3 * _two_way(highest, abnormal.float())
-    )
+    loss = 0.5 * _mean(_two_way_each(logits, 1.0), labels >= place.defective)
+    loss = loss + 0.5 * _mean(_two_way_each(logits, 0.0), labels == 0)
+    if hardest:
+        highest = logits.topk(place.highest, dim=1).values.mean(1)
+        loss = loss + hardest * _two_way(highest, abnormal.float())
+    return loss
 
 
-def _class_loss(side: TextSide, seen: ImageFeatures, batch: Features, rng: random.Random) -> Tensor:
+def _words_loss(
+    side: TextSide, image: Tensor, patches: Tensor, batch: Features, rng: random.Random
+) -> Tensor:
+    """Class words at one step, defect words at another: reading captions is what a step costs."""
+    if rng.random() < 0.5:
+        return _class_loss(side, image, batch, rng)
+    return _kind_loss(side, patches, batch, rng)
+
+
+def _class_loss(side: TextSide, image: Tensor, batch: Features, rng: random.Random) -> Tensor:
     """Which set an image is of, by captions that only name the class."""
-    text = side.read([captions.class_caption(rng, rng.choice(each.classes)) for each in SETS])
-    return functional.cross_entropy(seen.image @ text.T / TEMPERATURE, batch.group)
+    text = halves(side.read([captions.class_caption(rng, rng.choice(each.classes)) for each in SETS])).image
+    return functional.cross_entropy(image @ text.T / TEMPERATURE, batch.group)
 
 
-def _kind_loss(side: TextSide, seen: ImageFeatures, batch: Features, rng: random.Random) -> Tensor:
+def _kind_loss(side: TextSide, patches: Tensor, batch: Features, rng: random.Random) -> Tensor:
     """Which kind of defect is on the labelled patches, by captions that name it."""
     noun = captions.random_noun(rng)
-    text = side.read([captions.defect_caption(rng, noun, (kind,)) for kind in KINDS])
-    chosen = (batch.patch_labels >= _PATCH_DEFECTIVE) & batch.rendered[:, None]
-    assert seen.patch_joint is not None
-    logits = seen.patch_joint[chosen] @ text.T / TEMPERATURE
+    text = halves(side.read([captions.defect_caption(rng, noun, (kind,)) for kind in KINDS])).patch
+    chosen = (batch.patch_labels >= _PATCH.defective) & batch.rendered[:, None]
+    logits = patches[chosen] @ text.T / TEMPERATURE
     kinds = batch.kinds.long().argmax(1)[:, None].expand_as(chosen)[chosen]
     return functional.cross_entropy(logits, kinds) if len(kinds) else logits.sum()
 
@@ -236,11 +297,6 @@ def _two_way_each(logits: Tensor, target: float) -> Tensor:
 def _mean(values: Tensor, chosen: Tensor) -> Tensor:
     """Mean over the chosen ones; 0 where there are none."""
     return (values * chosen).sum() / chosen.sum().clamp_min(1)
-
-
-def _noisy(features: Tensor, noise: float) -> Tensor:
-    features = features.float()
-    return features + noise * torch.randn_like(features) if noise else features
 
 
 def _unit(embeddings: Tensor) -> Tensor:
