@@ -38,6 +38,7 @@ from edge.sockets import Sockets, receive, send
 _LINE = """
 [lines.line1]
 prompts = "generic"
+max_age_ms = 100
 alarm = { k = 1, n = 1 }
 source = { kind = "synthetic" }
 """
