@@ -41,8 +41,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> RgbImage:
         BadInput: the file is missing, no image, cut short, too small, too large or of another depth.
     """
     _check_whole(path, max_pixels)
-    encoded = np.frombuffer(path.read_bytes(), np.uint8)
-    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    decoded = _decoded(path.read_bytes())
     if decoded is None:
         raise BadInput(path, "", None, "cannot be decoded; save it again as PNG or JPEG")
     return cv2.cvtColor(_to_eight_bit(path, decoded), cv2.COLOR_BGR2RGB)  # type: ignore[no-any-return]
@@ -116,6 +115,15 @@ def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
         raise BadInput(path, "size", given, f"has more than {max_pixels} pixels; make it smaller")
     if min(width, height) < SMALLEST_SIDE:
         raise BadInput(path, "size", given, f"is too small to judge; {SMALLEST_SIDE} pixels a side at least")
+
+
+def _decoded(encoded: bytes) -> NDArray[np.generic] | None:
+    # OpenCV writes its own view of a bad file to the terminal, beside our one line.
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def _to_eight_bit(path: Path, decoded: NDArray[np.generic]) -> RgbImage:

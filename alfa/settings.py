@@ -18,6 +18,7 @@ _IN_PLAIN_WORDS = {
     "model_type": "is no table; write [...] with keys below it",
     "model_attributes_type": "is no table; write [...] with keys below it",
     "too_short": "is empty; give at least 1",
+    "union_tag_not_found": "does not say of which kind it is; add `kind`",
 }
 
 
@@ -98,8 +99,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def first_problem(path: Path, error: ValidationError, prefix: str = "") -> BadInput:
-    """One line for the first of pydantic's findings, with the full dotted key and the value given."""
-    found = error.errors(include_url=False)[0]
+    """One line for one of pydantic's findings, with the full dotted key and the value given."""
+    problems = error.errors(include_url=False)
+    # A misspelt key is also a missing one; its spelling is the thing to look at.
+    found = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     keys = [prefix] if prefix else []
     key = ".".join([*keys, *(str(part) for part in found["loc"])])
     if found["type"] == "extra_forbidden":

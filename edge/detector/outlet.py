@@ -71,8 +71,11 @@ class Outlet:
         return bool(due)
 
     def beat_now(self, state: ServiceState, error: str) -> None:
-        """Send a beat of every line, due or not: the last word of a service that ends."""
-        self._publish_beats(list(self._lines.values()), state, error)
+        """Send a beat of every line, due or not: the last word of a service that ends.
+
+        It is not logged: whoever ends the service says why.
+        """
+        self._send_beats(list(self._lines.values()), state, error)
 
     def answer_replays(self) -> None:
         """Answer requests for a line's last verdicts; one that cannot be answered is logged."""
@@ -99,5 +102,9 @@ class Outlet:
         for line in lines:
             if state is not line.heart.state:
                 self._log.info("state", line=line.name, state=str(state), detail=error)
+        self._send_beats(lines, state, error)
+
+    def _send_beats(self, lines: list[Line], state: ServiceState, error: str) -> None:
+        for line in lines:
             line.heart.state, line.heart.last_error = state, error
             send(self._publisher, encode_beat(line.heart.beat()))

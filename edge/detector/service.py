@@ -202,9 +202,10 @@ class DetectorService:
             self._outlet.publish_verdict(self._stopped(frame))
         self._outlet.publish_losses(_LOSSES_AT_STOP)
         self._outlet.close()
-        self._log.info(
-            "stopped", counters={line.name: dict(line.heart.counters) for line in self._lines.values()}
-        )
+        # Of a start that failed there is nothing to say but why, and that is the command's one line.
+        if self._worker is not None:
+            counters = {line.name: dict(line.heart.counters) for line in self._lines.values()}
+            self._log.info("stopped", counters=counters)
 
     def _stopped(self, frame: Frame) -> Verdict:
         stamp = self._lines[frame.header.line].stamp
