@@ -104,27 +104,21 @@ def _table(recipe: Recipe, paths: list[Path], inspections: list[Inspection]) -> 
         "not calibrated" if recipe.calibration is None else f"false-reject rate {recipe.calibration.alpha:g}"
     )
     table = Table(title=f"{recipe.prompt_set.class_name}: threshold {recipe.score_threshold:.4f}, {held}")
-    for column in (
-        "image",
-        "verdict",
-        "score",
-        "S_G",
-        "max S_L",
-        "region",
-        "prompts kept",
-        "nearest descriptor",
-    ):
-        table.add_column(column)
+    for column in ("image", "verdict", "score", "S_G", "max S_L"):
+        # Folded or whole: a name or number cut by an ellipsis is of no use.
+        table.add_column(column, no_wrap=column != "image", overflow="fold")
+    table.add_column("region")
+    table.add_column("nearest descriptor")
     for path, inspection in zip(paths, inspections, strict=True):
         region = inspection.region
         table.add_row(
-            str(path),
+            # A file's directory often tells what it shows; the whole path would fill the terminal.
+            str(Path(*path.parts[-2:])),
             _verdict(inspection),
             f"{inspection.score:.4f}",
             f"{inspection.s_global:.4f}",
             f"{inspection.s_local_max:.4f}",
             "-" if region is None else f"{region.width}x{region.height} at {region.x},{region.y}",
-            f"{inspection.kept_normal}+{inspection.kept_abnormal}",
             inspection.reasons[0].text if inspection.reasons else "-",
         )
     return table
