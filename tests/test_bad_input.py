@@ -48,6 +48,7 @@ INSPECT = (
 )
 CHECK = "alfa-prompts check plate --images images --config config.toml"
 IMPORT = "alfa-prompts import answers.txt --class washer --out new/washer.toml"
+GENERATE = "alfa-prompts generate --class washer --out new/washer.toml --base-url http://127.0.0.1:9/v1"
 CAMERA = "edge-camera --config config.toml"
 DETECTOR = "edge-detector --config config.toml"
 RESULTS = "edge-results --config config.toml"
@@ -390,6 +391,12 @@ def test_process_refuses(site: Path, command: str, damage: Damage, code: int, na
     (TEACH.replace("new/", "config.toml/"), nothing, 2, ("--out", "config.toml")),
     (CALIBRATE.replace("new/calibration.json", "images"), nothing, 2, ("--out = 'images'", "directory")),
     (INSPECT.replace("overlays new", "overlays config.toml"), nothing, 2, ("--overlays", "config.toml")),
+    (f"{TEACH} --out {'x' * 300}", nothing, 2, ("--out", "too long")),
+    (f"{INSPECT} --overlays {'x' * 300}", nothing, 2, ("--overlays", "too long")),
+    (INSPECT.replace("images", "x" * 300), nothing, 2, ("xxx", "too long")),
+    (INSPECT.replace("plate", "x" * 300 + ".toml"), nothing, 2, ("x.toml", "too long")),
+    (GENERATE.replace(":9/", ":9x/"), nothing, 2, ("--base-url = 'http://127.0.0.1:9x/v1'", "host and port")),
+    (GENERATE, nothing, 3, ("llm_unreachable", "http://127.0.0.1:9/v1")),
     (DETECTOR, holds("run", ""), 3, ("endpoint_unusable", "detector-main.sock")),
     (IMPORT.replace("new/", "answers.txt/"), nothing, 2, ("--out", "answers.txt")),
     (CAMERA, holds("run", ""), 3, ("endpoint_unusable", "camera-line1.sock")),

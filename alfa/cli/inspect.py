@@ -68,12 +68,16 @@ def _image_files(given: list[Path]) -> Iterator[Path]:
         BadInput: a path does not exist, or a directory holds no image.
     """
     for path in given:
-        if path.is_dir():
-            yield from list_images(path)
-        elif path.exists():
-            yield path
-        else:
+        try:
+            is_directory, exists = path.is_dir(), path.exists()
+        except OSError as error:
+            raise BadInput(path, "", None, f"cannot be read: {error.strerror}; check the path") from error
+        if not exists:
             raise BadInput(path, "", None, "no such image or directory; check the path")
+        if is_directory:
+            yield from list_images(path)
+        else:
+            yield path
 
 
 def _save_overlays(directory: Path, paths: list[Path], inspections: list[Inspection], recipe: Recipe) -> None:

@@ -16,8 +16,9 @@ def require_writable(option: str, path: Path) -> None:
     Raises:
         BadInput: `path` is a directory, or its directory cannot be made or written.
     """
-    if path.is_dir():
-        raise BadInput(option, "", str(path), "is a directory; give a file name")
+    with _usable(option, path):
+        if path.is_dir():
+            raise BadInput(option, "", str(path), "is a directory; give a file name")
     require_writable_directory(option, path.parent)
 
 
@@ -27,7 +28,8 @@ def require_writable_directory(option: str, directory: Path) -> None:
     Raises:
         BadInput: it is a file, or cannot be made or written.
     """
-    existing = next(parent for parent in (directory, *directory.absolute().parents) if parent.exists())
+    with _usable(option, directory):
+        existing = next(parent for parent in (directory, *directory.absolute().parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise BadInput(
             option, "", str(directory), f"{existing} is no directory that can be written; choose another"
@@ -45,3 +47,12 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise Fault("not_written", f"{path}: {error.strerror}") from error
+
+
+@contextmanager
+def _usable(option: str, path: Path) -> Iterator[None]:
+    """Names can be so wrong that the system does not even look, such as a prompt given as a file name."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(option, "", str(path), f"cannot be used: {error.strerror}; choose another") from error

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -73,6 +74,10 @@ def require_address(option: str, base_url: str) -> None:
     """
     if base_url and not base_url.startswith(("http://", "https://")):
         raise BadInput(option, "", base_url, "is no address; it starts with http:// or https://")
+    try:
+        _ = urlsplit(base_url).port
+    except ValueError as error:
+        raise BadInput(option, "", base_url, f"is no address ({error}); check host and port") from error
 
 
 def ask_all(queries: Iterable[Query], settings: LlmSettings, key: ApiKey) -> Iterator[Answer]:

@@ -151,7 +151,11 @@ def find_prompt_file(name_or_path: str, prompts_dir: Path | None = None) -> Path
     """
     if name_or_path.endswith(".toml") or Path(name_or_path).name != name_or_path:
         path = Path(name_or_path)
-        if not path.is_file():
+        try:
+            found = path.is_file()
+        except OSError as error:
+            raise BadInput(path, "", None, f"cannot be read: {error.strerror}; check the path") from error
+        if not found:
             raise BadInput(path, "", None, "no such prompt file; check the path")
         return path
     available = available_classes(prompts_dir)
