@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import open_clip
+import safetensors.torch
 import torch
 import typer
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
 from alfa.cli.entry import run
+from alfa.files import write_atomic
 from tools.alfa_mini.export import PATCH_DIM, config, write_model
 from tools.alfa_mini.features import extract, joined
 from tools.alfa_mini.sets import sources
-from tools.alfa_mini.training import Plan, TextSide, patch_whitening, train, whitened
+from tools.alfa_mini.training import TEMPERATURE, Plan, TextSide, patch_whitening, train, whitened
 from tools.alfa_mini.words import SentenceEncoder, token_embeddings
 
 _PER_KIND = 60
@@ -47,7 +49,7 @@ def make(
     # Their gain is in images and patches; windows cost most of the time.
     features = joined(parts + extract(bare, varied, cache, threads, _FEW_WINDOWS))
     whitening = patch_whitening(features, plan.whitening)
-    side = train(TextSide(_text_tower(plan, words), whitening), whitened(features, whitening), plan)
+    side = train(TextSide(_text_tower(plan, words, cache), whitening), whitened(features, whitening), plan)
     write_model(out, _config(plan), weights, side.tensors())
     print(f"{out}: {len(features.group)} samples, {plan.steps} steps, {time.monotonic() - started:.0f} s")
 
@@ -60,19 +62,28 @@ def _write_bare_tower(directory: Path, weights: Path) -> Path:
     }
     identity: dict[str, Tensor] = {
         "visual.head.proj.weight": torch.eye(PATCH_DIM),
-        "logit_scale": torch.tensor(0.0),
+        "logit_scale": torch.tensor(1 / TEMPERATURE).log(),
     }
     write_model(directory, description, weights, text | identity)
     return directory
 
 
-def _text_tower(plan: Plan, words: Path) -> Any:  # noqa: ANN401 - open_clip is untyped
+def _text_tower(plan: Plan, words: Path, cache: Path) -> Any:  # noqa: ANN401 - open_clip is untyped
     torch.manual_seed(plan.seed)
     text = _text(_config(plan))
-    table = token_embeddings(SimpleTokenizer(), SentenceEncoder(words), plan.width, plan.seed)
-    text.token_embedding.weight.data.copy_(table)
+    text.token_embedding.weight.data.copy_(_tokens(plan, words, cache))
     text.token_embedding.weight.requires_grad_(False)
     return text
+
+
+def _tokens(plan: Plan, words: Path, cache: Path) -> Tensor:
+    """The token embeddings; they take minutes, so they are kept beside the features."""
+    kept = cache / f"tokens-{plan.width}-{plan.seed}" / "tokens.safetensors"
+    if not kept.exists():
+        made = token_embeddings(SimpleTokenizer(), SentenceEncoder(words), plan.width, plan.seed)
+        write_atomic(kept, safetensors.torch.save({"tokens": made}))
+    table: Tensor = safetensors.torch.load_file(kept)["tokens"]
+    return table
 
 
 def _config(plan: Plan) -> dict[str, Any]:
