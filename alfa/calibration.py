@@ -97,7 +97,7 @@ class Calibration(BaseModel):
 
     def normalised(self, score: float) -> float:
         """The score on the fixed scale: 0 = good median, 1 = threshold."""
-        return (score - self.score_median) / max(self.score_threshold - self.score_median, _SMALLEST_SPAN)
+        return (score - self.score_median) / scale_span(self.score_median, self.score_threshold)
 
     def require_match(self, binding: Binding, where: str | Path) -> None:
         """Refuse thresholds made under another model, prompt set, bank or method.
@@ -151,10 +151,10 @@ def calibrate(inspections: Sequence[Judged], alpha: float, binding: Binding) -> 
     Raises:
         BadInput: alpha is out of range, n is too small for it, or an image had no finite score.
     """
+    rank = conformal_rank(len(inspections), alpha)
     _require_finite(inspections)
     scores = np.array([inspection.score for inspection in inspections])
     maps = np.stack([inspection.anomaly_map for inspection in inspections]).astype(np.float32)
-    rank = conformal_rank(len(inspections), alpha)
     return Calibration(
         n=len(inspections),
         alpha=alpha,
@@ -167,6 +167,11 @@ def calibrate(inspections: Sequence[Judged], alpha: float, binding: Binding) -> 
         bank_hash=binding.bank_hash,
         method_hash=binding.method_hash,
     )
+
+
+def scale_span(median: float, threshold: float) -> float:
+    """Length of the fixed scale on which scores and maps are shown: 0 = good median, 1 = threshold."""
+    return max(threshold - median, _SMALLEST_SPAN)
 
 
 def conformal_rank(n: int, alpha: float) -> int:

@@ -11,13 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from alfa.calibration import scale_span
 from alfa.region import Region
 
 # The colour map's end lies at twice the threshold's distance: the threshold itself is its middle.
 _FULL_SCALE = 2.0
 _STRONGEST_BLEND = 0.6
-# Good parts that are all the same give no scale; this one keeps the levels finite.
-_SMALLEST_SPAN = 1e-6
 _BOX = (255, 0, 0)
 _TEXT = (255, 255, 255)
 _BACKGROUND = (0, 0, 0)
@@ -55,9 +54,7 @@ def overlay(
 def normalised_map(anomaly_map: NDArray[np.floating], scale: tuple[float, float]) -> NDArray[np.float32]:
     """The map with 0 = good median and 1 = threshold; values that are not finite become 0."""
     median, threshold = scale
-    levels: NDArray[np.float32] = (anomaly_map.astype(np.float32) - median) / max(
-        threshold - median, _SMALLEST_SPAN
-    )
+    levels: NDArray[np.float32] = (anomaly_map.astype(np.float32) - median) / scale_span(median, threshold)
     return np.where(np.isfinite(levels), levels, np.float32(0))
 
 

@@ -72,7 +72,7 @@ def test_an_alpha_outside_zero_to_one_is_refused(alpha: float) -> None:
 def test_no_images_are_refused() -> None:
     """An empty set has no quantile."""
     with pytest.raises(BadInput, match="at least one good image"):
-        conformal_rank(0, 0.5)
+        calibrate([], 0.5, BINDING)
 
 
 @given(st.integers(1, 400), st.fractions(Fraction(1, 1000), Fraction(999, 1000), max_denominator=1000))
