@@ -14,7 +14,7 @@ get the image's own score.
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -25,13 +25,7 @@ from alfa.errors import BadInput
 
 
 class Aligner(Protocol):
-    """One form of W.
-
-    A form reads what it needs from the image features itself: embeddings now, value vectors (Eq. 7) where
-    `needs_values` asks the backbone for them.
-    """
-
-    needs_values: ClassVar[bool]
+    """One form of W. It reads what it needs from the image features itself."""
 
     def logits(self, features: ImageFeatures, level: int, direction: Tensor) -> Tensor:
         """<f_L, W D> of every window of `features.windows[level]`.
@@ -49,8 +43,6 @@ class Aligner(Protocol):
 class NoAligner:
     """W = I: windows against the global text vectors, as WinCLIP does."""
 
-    needs_values: ClassVar[bool] = False
-
     def logits(self, features: ImageFeatures, level: int, direction: Tensor) -> Tensor:
         """<f_L, D>."""
         return _project(features.windows[level], direction)
@@ -62,8 +54,6 @@ class RankOneAligner:
     With unit v_G and v_L: <v_L, W D> = <v_L, D> + (1 - <v_L, v_G>) <v_G, D>. The second term adds the image's
     own logit the more, the further the window is from the image.
     """
-
-    needs_values: ClassVar[bool] = False
 
     def logits(self, features: ImageFeatures, level: int, direction: Tensor) -> Tensor:
         """<v_L, W D> in closed form."""

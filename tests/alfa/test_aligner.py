@@ -42,10 +42,13 @@ def _rank_one(v_global: Tensor, v_local: Tensor) -> Tensor:
 
 
 @given(st.integers(2, 12), st.integers(0, 500))
-def test_the_rank_one_matrix_takes_the_global_to_the_local_vector(dim: int, seed: int) -> None:
-    """W v_G = v_L to 1e-5."""
+def test_the_global_vector_is_taken_to_the_local_one(dim: int, seed: int) -> None:
+    """W v_G = v_L to 1e-5: the matrix does so, and <v_L, W v_G> = <v_L, v_L> = 1 without forming it."""
     v_global, v_local = _unit(2, dim, seed=seed)
     torch.testing.assert_close(_rank_one(v_global, v_local) @ v_global, v_local, rtol=0, atol=1e-5)
+    features = ImageFeatures(v_global[None], (v_local[None, None],), v_local[None, None], None)
+    logits = aligner("rank-one").logits(features, 0, direction=v_global[None])
+    torch.testing.assert_close(logits, torch.ones(1, 1), rtol=0, atol=1e-5)
 
 
 @given(st.integers(1, 3), st.integers(2, 12), st.integers(0, 500))
