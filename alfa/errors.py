@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 _LONGEST_VALUE_SHOWN = 80
+_LONGEST_CAUSE_SHOWN = 160
 
 
 class AlfaError(Exception):
@@ -59,11 +60,25 @@ class Fault(AlfaError):
         super().__init__(f"{name}: {detail}")
 
 
+def cause(error: BaseException, secret: str = "") -> str:
+    """A library's message as one short line, to stand inside one of ours; its type where it says nothing.
+
+    Args:
+        error: what the library raised.
+        secret: replaced by ***, such as a key that a server sends back in its own message.
+    """
+    message = str(error).replace(secret, "***") if secret else str(error)
+    return _cut(" ".join(message.split()) or type(error).__name__, _LONGEST_CAUSE_SHOWN)
+
+
 def _printable(text: str) -> str:
     """Names and keys come from outside: a line break or a terminal's control code in one is only shown."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _shortened(value: object) -> str:
-    shown = " ".join(repr(value).split())
-    return shown if len(shown) <= _LONGEST_VALUE_SHOWN else shown[: _LONGEST_VALUE_SHOWN - 3] + "..."
+    return _cut(" ".join(repr(value).split()), _LONGEST_VALUE_SHOWN)
+
+
+def _cut(line: str, longest: int) -> str:
+    return line if len(line) <= longest else line[: longest - 3] + "..."

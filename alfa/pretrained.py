@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from alfa.errors import BadInput, Fault
+from alfa.errors import BadInput, Fault, cause
 from alfa.files import HASH_DIGITS, file_hash
 from alfa.settings import EMBEDDED_MODEL, ModelSettings
 
@@ -53,7 +53,6 @@ _DAMAGED = (
     pickle.UnpicklingError,
     SafetensorError,
 )
-_LONGEST_CAUSE = 140
 _TAGS_SHOWN = 5
 _HUB_ANSWERS_WITHIN_S = 10.0
 
@@ -119,7 +118,7 @@ def open_model(settings: ModelSettings) -> ClipModel:
 
 
 def open_directory(directory: Path) -> ClipModel:
-    """A model whose frozen image tower and trained text side lie in two files (DESIGN 8); offline.
+    """A model whose frozen image tower and trained text side lie in two files; offline.
 
     The image tower is loaded at its native grid, then its positions are resampled to the configured size.
 
@@ -219,7 +218,7 @@ def _download(label: str, tag: dict[str, Any]) -> Path:
             _require_reachable(huggingface_hub.constants.ENDPOINT)
         return Path(download_pretrained(tag))
     except (OSError, RuntimeError) as error:
-        detail = f"{label} cannot be downloaded ({_cause(error)}); set model.pretrained to a local file"
+        detail = f"{label} cannot be downloaded ({cause(error)}); set model.pretrained to a local file"
         raise Fault("weights_unavailable", detail) from error
 
 
@@ -263,7 +262,7 @@ def _tokenizer(name: str) -> Any:  # noqa: ANN401 - open_clip is untyped
         advice = f"its tokenizer needs the package {error.name}; install it"
         raise BadInput("model", "name", name, advice) from error
     except (OSError, ValueError) as error:
-        detail = f"the tokenizer of {name} cannot be downloaded or read ({_cause(error)})"
+        detail = f"the tokenizer of {name} cannot be downloaded or read ({cause(error)})"
         raise Fault("tokenizer_unavailable", detail) from error
     if not isinstance(tokenizer, (SimpleTokenizer, HFTokenizer)):
         raise BadInput("model", "name", name, "its tokenizer is not supported; choose another model")
@@ -291,7 +290,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         if config["model_cfg"]["custom_text"] and config["model_cfg"]["vision_cfg"]["timm_model_name"]:
             return config
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(path, "", None, f"is no open_clip model config ({_cause(error)})") from error
+        raise BadInput(path, "", None, f"is no open_clip model config ({cause(error)})") from error
     raise BadInput(path, "model_cfg", None, "needs custom_text and a timm image tower")
 
 
@@ -301,7 +300,7 @@ def _build(path: Path, model_config: dict[str, Any]) -> Any:  # noqa: ANN401 - o
     try:
         return open_clip.CustomTextCLIP(**arguments)
     except (TypeError, RuntimeError) as error:
-        raise BadInput(path, "model_cfg", None, f"does not describe a model ({_cause(error)})") from error
+        raise BadInput(path, "model_cfg", None, f"does not describe a model ({cause(error)})") from error
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -358,11 +357,5 @@ def _resize_grid(visual: Any) -> None:  # noqa: ANN401 - open_clip is untyped
 
 
 def _unusable(path: Path, error: BaseException) -> BadInput:
-    advice = f"is cut short or holds the weights of another model ({_cause(error)}); copy it again"
+    advice = f"is cut short or holds the weights of another model ({cause(error)}); copy it again"
     return BadInput(path, "", None, advice)
-
-
-def _cause(error: BaseException) -> str:
-    """One short line of a library's message."""
-    line = " ".join(str(error).split()) or type(error).__name__
-    return line if len(line) <= _LONGEST_CAUSE else line[: _LONGEST_CAUSE - 3] + "..."

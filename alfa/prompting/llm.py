@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from alfa.errors import BadInput, Fault
+from alfa.errors import BadInput, Fault, cause
 from alfa.prompting.queries import Answer, Query
 from alfa.settings import LlmSettings, first_problem, read_toml
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 # The product's own name first: a plant's gateway key must not be shadowed by a developer's.
 _KEY_VARIABLES = ("ALFA_LLM_KEY", "OPENAI_API_KEY")
 _CREDENTIAL = "llm-key"
-_LONGEST_CAUSE = 160
 _CUT_SHORT = "length"
 
 
@@ -110,13 +109,15 @@ def _ask(client: openai.OpenAI, settings: LlmSettings, query: Query, key: ApiKey
     except openai.APITimeoutError as error:
         raise Fault("llm_timeout", f"{where} did not answer within {settings.timeout_s:g} s") from error
     except openai.APIConnectionError as error:
-        raise Fault("llm_unreachable", f"{where}: {_cause(error.__cause__ or error, key)}") from error
+        raise Fault("llm_unreachable", f"{where}: {cause(error.__cause__ or error, key.secret)}") from error
     except openai.AuthenticationError as error:
         raise Fault("llm_refused", f"{where} refused the key (401); check {_KEY_VARIABLES[0]}") from error
     except openai.RateLimitError as error:
-        raise Fault("llm_rate_limit", f"{where}: {_cause(error, key)}; wait or use another key") from error
+        raise Fault(
+            "llm_rate_limit", f"{where}: {cause(error, key.secret)}; wait or use another key"
+        ) from error
     except openai.OpenAIError as error:
-        raise Fault("llm_error", f"{where}: {_cause(error, key)}") from error
+        raise Fault("llm_error", f"{where}: {cause(error, key.secret)}") from error
     return _content(body, where)
 
 
@@ -165,9 +166,3 @@ def _credential(environment: Mapping[str, str]) -> ApiKey | None:
     if not secret:
         raise BadInput(path, "", None, "is empty; put the key there")
     return ApiKey(secret)
-
-
-def _cause(error: BaseException, key: ApiKey) -> str:
-    """One short line of a library's message; a server may send the key back in its own."""
-    line = " ".join(str(error).replace(key.secret, "***").split()) or type(error).__name__
-    return line if len(line) <= _LONGEST_CAUSE else line[: _LONGEST_CAUSE - 3] + "..."

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alfa.cli.entry import run
-from alfa.errors import AlfaError, BadInput, Fault
+from alfa.errors import AlfaError, BadInput, Fault, cause
 
 
 def test_bad_input_names_everything() -> None:
@@ -81,3 +81,11 @@ def test_command_that_works_ends_with_zero(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(SystemExit) as caught:
         run(app)
     assert caught.value.code == 0
+
+
+def test_a_librarys_message_becomes_one_short_line_without_the_secret() -> None:
+    """Line breaks go, length is bounded, a key is hidden, and silence gives the error's type."""
+    assert cause(OSError("no\n  route")) == "no route"
+    assert cause(OSError("bad key sk-1 given"), secret="sk-1") == "bad key *** given"
+    assert len(cause(OSError("x" * 500))) == 160
+    assert cause(EOFError()) == "EOFError"
