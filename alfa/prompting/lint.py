@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from alfa.prompting.promptset import PromptSet, same_text, sides
+from alfa.prompting.promptset import PromptSet, keyed, same_text, sides
 from alfa.prompting.queries import FEWEST_DESCRIPTORS, FEWEST_PER_SIDE, Section, beginning
 
 # Share of common words from which two prompts say the same thing; 1 would be the same words.
@@ -71,18 +71,14 @@ def _keyed_texts(prompt_set: PromptSet) -> list[tuple[str, str]]:
     return [
         *_side_keys("normal", normal, len(prompt_set.normal)),
         *_side_keys("abnormal", abnormal, len(prompt_set.abnormal)),
-        *_keyed("descriptors", prompt_set.descriptors),
+        *keyed("descriptors", prompt_set.descriptors),
     ]
 
 
 def _side_keys(side: str, prompts: list[str], own: int) -> Iterator[tuple[str, str]]:
     templates = len(prompts) - own
-    yield from _keyed(f"{side} template", prompts[:templates])
-    yield from _keyed(side, prompts[templates:])
-
-
-def _keyed(side: str, prompts: Iterable[str]) -> Iterator[tuple[str, str]]:
-    return ((f"{side}.{index}", prompt) for index, prompt in enumerate(prompts))
+    yield from keyed(f"{side} template", prompts[:templates])
+    yield from keyed(side, prompts[templates:])
 
 
 def _missing(prompt_set: PromptSet) -> Iterator[Finding]:
@@ -111,7 +107,7 @@ def _inconsistent(prompt_set: PromptSet) -> Iterator[Finding]:
     """Syntactic consistency is worth 0.3 points of AUROC in Table 3."""
     for section, prompts in ((Section.NORMAL, prompt_set.normal), (Section.ABNORMAL, prompt_set.abnormal)):
         wanted = beginning(section, prompt_set.class_name)
-        for key, prompt in _keyed(section, prompts):
+        for key, prompt in keyed(section, prompts):
             if not prompt.startswith(wanted):
                 yield Finding("beginning", key, prompt, f'let it begin with "{wanted}"')
 
@@ -144,10 +140,10 @@ _CLAUSE_END = re.compile(r"[;.]|\bbut\b|\bwhile\b|\balthough\b", re.IGNORECASE)
 
 
 def _mixed_up(prompt_set: PromptSet) -> Iterator[Finding]:
-    for key, prompt in _keyed("normal", prompt_set.normal):
+    for key, prompt in keyed("normal", prompt_set.normal):
         if word := _said(prompt, _DEFECT_WORDS):
             yield Finding("side-mix-up", key, prompt, f'says "{word}" on the normal side')
-    for key, prompt in _keyed("abnormal", prompt_set.abnormal):
+    for key, prompt in keyed("abnormal", prompt_set.abnormal):
         absence = _ABSENCE_IN_ABNORMAL.search(prompt)
         if word := absence[0] if absence else _said(prompt, _GOOD_WORDS):
             yield Finding("side-mix-up", key, prompt, f'says "{word}" on the abnormal side')
@@ -170,7 +166,7 @@ def _repeats_template(prompt_set: PromptSet) -> Iterator[Finding]:
         if key.partition(".")[0].endswith("template")
     }
     for side, prompts in (("normal", prompt_set.normal), ("abnormal", prompt_set.abnormal)):
-        for key, prompt in _keyed(side, prompts):
+        for key, prompt in keyed(side, prompts):
             if same_text(prompt) in templates:
                 yield Finding("duplicate", key, prompt, "is one of the 72 template prompts already")
 

@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -182,6 +182,11 @@ def same_text(prompt: str) -> str:
     return " ".join(prompt.casefold().split()).rstrip(".")
 
 
+def keyed(section: str, texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Each text with its place in the file, such as `normal.3`."""
+    return ((f"{section}.{index}", text) for index, text in enumerate(texts))
+
+
 def _one_line(text: str) -> str:
     if not text.strip():
         raise ValueError("is blank; write something or remove it")
@@ -229,10 +234,10 @@ def _require_schema(path: Path, table: dict[str, Any]) -> None:
 def _require_distinct(path: Path, content: _PromptFile) -> None:
     """No prompt twice: not in one side, where it would weigh double, nor in both, where it says nothing."""
     seen: dict[str, str] = {}
-    for key, prompt in chain(_keyed("normal", content.normal), _keyed("abnormal", content.abnormal)):
+    for key, prompt in chain(keyed("normal", content.normal), keyed("abnormal", content.abnormal)):
         _require_new(path, key, prompt, seen)
     descriptors: dict[str, str] = {}
-    for key, descriptor in _keyed("descriptors", content.descriptors):
+    for key, descriptor in keyed("descriptors", content.descriptors):
         _require_new(path, key, descriptor, descriptors)
 
 
@@ -240,10 +245,6 @@ def _require_new(path: Path, key: str, prompt: str, seen: dict[str, str]) -> Non
     first = seen.setdefault(same_text(prompt), key)
     if first != key:
         raise BadInput(path, key, prompt, f"is the same as {first}; remove one")
-
-
-def _keyed(side: str, prompts: Iterable[str]) -> Iterable[tuple[str, str]]:
-    return ((f"{side}.{index}", prompt) for index, prompt in enumerate(prompts))
 
 
 def _unknown_class(stem: str, available: dict[str, Path]) -> str:
