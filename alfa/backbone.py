@@ -1,4 +1,4 @@
-"""The CLIP-like model: images to global, window and patch embeddings, text to embeddings (DESIGN 3).
+"""The CLIP-like model: images to global, window and patch embeddings, text to embeddings.
 
 A window is the image tower run on its prefix tokens and that window's patch tokens, which keep their own
 positions: tokens are dropped, pixels are not blacked out (Sec. 4.3). Tokens are embedded once an image, and

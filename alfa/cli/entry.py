@@ -1,4 +1,4 @@
-"""How every command of this project ends: 0 done, 1 anomalies found, 2 bad input, 3 fault (DESIGN 6)."""
+"""How every command of this project ends: 0 done, 1 anomalies found, 2 bad input, 3 fault."""
 
 from __future__ import annotations
 
