@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ class Result:
     Attributes:
         name: the way.
         image: over images.
-        pixel: over the pixels of the images whose truth is known; None where no mask is.
+        pixel: over the pixels of the images whose truth is known; None where there is no map or no mask.
     """
 
     name: str
@@ -37,14 +38,10 @@ class Result:
 
 @dataclass(slots=True)
 class _Scored:
-    """What one way of scoring gave, image by image."""
+    """What one way of scoring gave, image by image; no maps where it has none of its own."""
 
-    scores: list[float]
-    maps: list[NDArray[np.floating]]
-
-    def add(self, score: float, score_map: NDArray[np.floating]) -> None:
-        self.scores.append(score)
-        self.maps.append(score_map)
+    scores: list[float] = field(default_factory=list)
+    maps: list[NDArray[np.floating]] = field(default_factory=list)
 
 
 def teach(inspector: Inspector, batches: Batches) -> Inspector:
@@ -68,22 +65,18 @@ def evaluate(inspector: Inspector, images: Sequence[LabelledImage], batches: Bat
         images: labelled, good and defective ones.
         batches: the same images, read, in the same order.
     """
-    scored = {name: _Scored([], []) for name in ("ALFA", "S_G alone", "max S_L alone", *BASELINES)}
+    scored: defaultdict[str, _Scored] = defaultdict(_Scored)
     for _, pictures in batches:
         for inspection, picture in zip(inspector.inspect(pictures), pictures, strict=True):
-            scored["ALFA"].add(inspection.score, inspection.anomaly_map)
-            scored["S_G alone"].add(inspection.s_global, inspection.anomaly_map)
-            scored["max S_L alone"].add(inspection.s_local_max, inspection.anomaly_map)
-            for name, score_map in _baseline_maps(picture):
-                scored[name].add(float(score_map.mean()), score_map)
+            scored["ALFA"].scores.append(inspection.score)
+            scored["ALFA"].maps.append(inspection.anomaly_map)
+            scored["S_G alone"].scores.append(inspection.s_global)
+            scored["max S_L alone"].scores.append(inspection.s_local_max)
+            for name, baseline in BASELINES.items():
+                scored[name].maps.append(baseline(picture))
+                scored[name].scores.append(float(scored[name].maps[-1].mean()))
     masks = [image.read_mask() for image in images]
     return [_result(name, each, images, masks) for name, each in scored.items()]
-
-
-def _baseline_maps(picture: RgbImage) -> Iterator[tuple[str, NDArray[np.floating]]]:
-    baseline: Callable[[RgbImage], NDArray[np.float32]]
-    for name, baseline in BASELINES.items():
-        yield name, baseline(picture)
 
 
 def _result(
@@ -92,7 +85,7 @@ def _result(
     images: Sequence[LabelledImage],
     masks: Sequence[NDArray[np.bool_] | None],
 ) -> Result:
-    known = [(mask, each) for mask, each in zip(masks, scored.maps, strict=True) if mask is not None]
+    known = [(mask, each) for mask, each in zip(masks, scored.maps, strict=False) if mask is not None]
     has_defect = any(mask.any() for mask, _ in known)
     pixel = pixel_auroc([mask for mask, _ in known], [each for _, each in known]) if has_defect else None
     return Result(name, image_auroc([image.abnormal for image in images], scored.scores), pixel)

@@ -46,7 +46,7 @@ def make(
     bare = _write_bare_tower(cache / "bare", weights)
     found, varied = sources(data, _PER_KIND, _PAIRS, plan.seed)
     parts = extract(bare, found, cache, threads)
-    # Their gain is in images and patches; windows cost most of the time.
+    # Windows cost most of the time, and the other samples have them.
     features = joined(parts + extract(bare, varied, cache, threads, _FEW_WINDOWS))
     whitening = patch_whitening(features, plan.whitening)
     side = train(TextSide(_text_tower(plan, words, cache), whitening), whitened(features, whitening), plan)

@@ -5,9 +5,9 @@ difference D, and the logits <f, D> / tau of images, windows (plain and through 
 patch tokens against the labels. Two smaller terms give class words and defect words their meaning.
 
 The projections are fixed, not trained: the joint space is the tower's own space twice, one half for class
-tokens (images and windows), one for patch tokens. Trained projections fit the nine sets and fail on a tenth;
-so the text side learns one direction for each half, as a linear probe would, and the text's unit length
-bounds it.
+tokens (images and windows), one for patch tokens. In exploratory runs on held-out training sets, trained
+projections ordered images worse; so the text side learns one direction for each half, as a linear probe
+would, and the text's unit length bounds it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _WINDOW = Place(defective=0.2, highest=2)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The numbers of a training run; chosen on held-out training sets, never on the development sets."""
+    """The numbers of a training run: set by judgement, not tuned, and never by the development sets."""
 
     width: int = 128
     layers: int = 2
@@ -148,7 +148,7 @@ def _second_moment(patches: Tensor) -> Tensor:
 
 
 def train(side: TextSide, features: Features, plan: Plan) -> TextSide:
-    """Train in place and return it; the same plan and features give the same weights on one machine."""
+    """Train in place and return it; draws and captions follow from the plan's seed."""
     rng = random.Random(plan.seed)
     torch.manual_seed(plan.seed)
     trained = [parameter for parameter in side.parameters() if parameter.requires_grad]

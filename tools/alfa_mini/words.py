@@ -1,8 +1,8 @@
 """Token embeddings that know words beyond the caption grammar, from a sentence encoder (all-MiniLM-L6-v2).
 
-Each whole-word token of the CLIP vocabulary is embedded as a one-word sentence, so that "gouge" starts near
-"scratch" and "immaculate" near "flawless", though no caption holds them. The embeddings are brought to the
-text tower's width by PCA and stay frozen, so that words that training saw do not leave those it did not.
+Each whole-word token of the CLIP vocabulary is embedded as a one-word sentence, so that "grime" starts near
+"dirt", though no caption holds it. Words of several tokens gain less. The embeddings are brought to the text
+tower's width by PCA and stay frozen, so that words that training saw do not leave those it did not.
 """
 
 from __future__ import annotations
