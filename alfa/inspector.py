@@ -241,7 +241,9 @@ def _patch_map(
     """(B, P): S_L averaged over scales (Sec. 4.3), with the bank's distances on top where there is one."""
     logits = local_logits(features, adapted, aligner(settings.aligner), settings.patch_level)
     patch_map = local_map(logits, recipe.grid, settings.scales, settings.temperature)
-    return patch_map if recipe.bank is None else patch_map + recipe.bank.distances(features)
+    if recipe.bank is None:
+        return patch_map
+    return patch_map + settings.bank_weight * recipe.bank.distances(features)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -313,6 +315,7 @@ def method_hash(backbone: Backbone, settings: ModelSettings) -> str:
         "aligner": settings.aligner,
         "temperature": settings.temperature,
         "contextual_k": settings.contextual_k,
+        "bank_weight": settings.bank_weight,
         "preprocess_hash": backbone.preprocess_hash,
     }
     return content_hash(json.dumps(method, sort_keys=True).encode())

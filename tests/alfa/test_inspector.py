@@ -158,8 +158,9 @@ def test_the_map_has_model_resolution_in_half_precision(inspector: Inspector) ->
 def test_a_bank_adds_its_distances_to_the_map_and_to_the_score(
     inspector: Inspector, taught: Inspector
 ) -> None:
-    """S = (S_G + max(S_L + distance)) / 2; the map rises by the distances."""
+    """S = (S_G + max(S_L + weight * distance)) / 2; the map rises by the weighted distances."""
     assert taught.recipe.bank is not None
+    weight = taught.settings.bank_weight
     features = _features(taught.backbone, _images())
     distances = taught.recipe.bank.distances(features)
     assert distances.min() > 1e-4
@@ -169,7 +170,7 @@ def test_a_bank_adds_its_distances_to_the_map_and_to_the_score(
         assert few.s_global == pytest.approx(plain.s_global)
         assert few.score == pytest.approx((few.s_global + few.s_local_max) / 2)
         rise = few.anomaly_map.astype(float).mean() - plain.anomaly_map.astype(float).mean()
-        assert rise == pytest.approx(float(distances[index].mean()), abs=0.02)
+        assert rise == pytest.approx(weight * float(distances[index].mean()), rel=0.01)
 
 
 def test_a_taught_image_scores_as_without_the_bank(inspector: Inspector, taught: Inspector) -> None:
@@ -252,7 +253,12 @@ def test_a_bank_of_another_model_is_refused(
 
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"temperature": 0.1}, "method_hash"), ({"aligner": "none"}, "method_hash"), ({}, "bank_hash")],
+    [
+        ({"bank_weight": 1.0}, "method_hash"),
+        ({"temperature": 0.1}, "method_hash"),
+        ({"aligner": "none"}, "method_hash"),
+        ({}, "bank_hash"),
+    ],
 )
 def test_a_calibration_of_another_method_or_bank_is_refused(
     inspector: Inspector, tiny_prompts: Path, tmp_path: Path, change: dict[str, object], field: str
