@@ -41,7 +41,7 @@ class ModelSettings(BaseModel):
     temperature: float = Field(0.07, gt=0.0, le=10.0, description="softmax temperature tau of Eq. 10-11")
     contextual_k: float = Field(1.0, gt=0.0, le=1000.0, description="slope k of the contextual score, Eq. 4")
     bank_weight: float = Field(
-        32.0, ge=0.0, le=1000.0, description="weight of the memory bank's distances beside S_L, few-shot"
+        16.0, ge=0.0, le=1000.0, description="weight of the memory bank's distances beside S_L, few-shot"
     )
     window_batch: int = Field(1024, ge=1, le=65536, description="windows that go through the tower at once")
     threads: int = Field(0, ge=0, le=256, description="CPU threads for torch; 0 leaves torch's own choice")
