@@ -184,11 +184,7 @@ def diff(
     before, after = (load_prompt_set(find_prompt_file(file, PROMPTS_DIRECTORY)) for file in (old, new))
     console = Console(soft_wrap=True)
     console.print(f"hash {before.content_hash} -> {after.content_hash}", highlight=False)
-    for key in ("class_name", "domain", "provenance"):
-        was, became = getattr(before, key), getattr(after, key)
-        if was != became:
-            _print_change(console, key, [str(was)], [str(became)])
-    for (title, was), (_, became) in zip(_sections(before), _sections(after), strict=True):
+    for (title, was), (_, became) in zip(_facts(before), _facts(after), strict=True):
         gone = [text for text in was if text not in became]
         come = [text for text in became if text not in was]
         if gone or come:
@@ -336,6 +332,20 @@ def _print_change(console: Console, title: str, gone: list[str], come: list[str]
     for sign, style, texts in (("-", "red", gone), ("+", "green", come)):
         for text in texts:
             console.print(f"{sign} {text}", style=style, markup=False, highlight=False)
+
+
+def _facts(prompt_set: PromptSet) -> list[tuple[str, tuple[str, ...]]]:
+    """Everything in a prompt file, under the keys it has there; each text on one line."""
+    provenance = prompt_set.provenance
+    return [
+        ("class", (prompt_set.class_name,)),
+        ("domain", (prompt_set.domain,)),
+        *_sections(prompt_set),
+        ("provenance.generator", (provenance.generator,)),
+        ("provenance.model", (provenance.model,)),
+        ("provenance.date", (provenance.date,)),
+        ("provenance.queries", tuple(" ".join(query.split()) for query in provenance.queries)),
+    ]
 
 
 def _sections(prompt_set: PromptSet) -> list[tuple[str, tuple[str, ...]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -448,6 +448,17 @@ def test_diff_prints_what_came_and_went(command: Command, clean_file: Path, tmp_
     assert lines[2] == "- An abnormal image of a nut with rust at part aaa"
     assert "+ An abnormal image of a nut with dents at part aaa" in lines
     assert len(lines) == 2 + 2 * FEWEST_PER_SIDE
+
+
+def test_diff_names_what_changed_in_the_provenance(
+    command: Command, clean_file: Path, tmp_path: Path
+) -> None:
+    """The field alone, on a line each, not the whole table."""
+    prompt_set = _prompt_set()
+    renamed = replace(prompt_set, provenance=replace(prompt_set.provenance, model="another model"))
+    save_prompt_set(renamed, tmp_path / "renamed.toml")
+    lines = command(prompts.main, "diff", clean_file, tmp_path / "renamed.toml").stdout.splitlines()
+    assert lines[1:] == ["provenance.model", f"- {prompt_set.provenance.model}", "+ another model"]
 
 
 def test_diff_of_a_file_with_itself(command: Command, clean_file: Path) -> None:
