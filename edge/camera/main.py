@@ -47,8 +47,14 @@ def camera(
             gate = DetectorGate(sockets, settings, line) if wait_for_detector else None
             lifecycle.ready(f"capturing {line}")
             log.info("started", epoch=heart.epoch, source=settings.lines[line].source.kind)
-            _hold(gate, sink, lifecycle)
-            _capture(source, settings.lines[line].source.limit, sink, heart, lifecycle, log)
+            try:
+                _hold(gate, sink, lifecycle)
+                _capture(source, settings.lines[line].source.limit, sink, heart, lifecycle, log)
+            except Fault as error:
+                heart.state, heart.last_error = ServiceState.FAULT, str(error)
+                raise
+            finally:
+                sink.close()
             log.info("stopped", **heart.counters)
     finally:
         source.close()

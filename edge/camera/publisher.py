@@ -10,6 +10,8 @@ from edge.messages import MAX_PIXELS, MAX_SIDE, Frame, FrameHeader, encode_beat,
 from edge.sockets import Socket, receive, send
 
 _SUBSCRIBED, _UNSUBSCRIBED = b"\x01", b"\x00"
+# A detector gets this long to take the last frames when the camera ends.
+_LINGER_MS = 1000
 
 
 class FrameSink:
@@ -44,6 +46,14 @@ class FrameSink:
         """Publish the heartbeat if its time has come."""
         if self._heart.due():
             send(self._socket, encode_beat(self._heart.beat()))
+
+    def close(self) -> None:
+        """Say how many parts there were, and publish no more; what was sent gets a moment to leave.
+
+        Without the count nobody would miss a part that was captured after the beat before.
+        """
+        send(self._socket, encode_beat(self._heart.beat()))
+        self._socket.close(linger=_LINGER_MS)
 
     def wait(self, seconds: float) -> None:
         """Wait at most this long, less when a listener comes or goes."""

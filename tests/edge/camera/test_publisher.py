@@ -94,6 +94,18 @@ def test_beat_tells_the_counters(line: Line, receive_within: Callable[..., list[
     assert beat.counters == {"captured": 1, "sent": 0, "unreadable": 1}
 
 
+def test_last_word_tells_how_many_parts_there_were(
+    line: Line, receive_within: Callable[..., list[Part]]
+) -> None:
+    """A part that was captured after the last regular beat is counted, and what was sent still arrives."""
+    line.sink.beat_when_due()
+    receive_within(line.listener)
+    line.sink.take(captured(1))
+    line.sink.close()
+    assert decode_frame(receive_within(line.listener)).header.seq == 0
+    assert decode_beat(receive_within(line.listener)).counters["captured"] == 1
+
+
 def test_capture_does_not_wait_for_a_listener(line: Line) -> None:
     """A thousand parts pass while nobody reads; all are counted as sent."""
     for _ in range(1000):
