@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
 
@@ -66,8 +66,13 @@ class Outlet:
 
     def beat(self, state: ServiceState, error: str) -> bool:
         """Send the beats that are due; True where one was."""
+        for line in self._lines.values():
+            if state is not line.heart.state:
+                self._log.info("state", line=line.name, state=str(state), detail=error)
+        # Told to the hearts first: a change of state makes a beat due at once.
+        self._tell_hearts(state, error)
         due = [line for line in self._lines.values() if line.heart.due()]
-        self._publish_beats(due, state, error)
+        self._send_beats(due)
         return bool(due)
 
     def beat_now(self, state: ServiceState, error: str) -> None:
@@ -75,7 +80,8 @@ class Outlet:
 
         It is not logged: whoever ends the service says why.
         """
-        self._send_beats(list(self._lines.values()), state, error)
+        self._tell_hearts(state, error)
+        self._send_beats(self._lines.values())
 
     def answer_replays(self) -> None:
         """Answer requests for a line's last verdicts; one that cannot be answered is logged."""
@@ -98,13 +104,10 @@ class Outlet:
         """Publish no more; what was sent gets a moment to leave."""
         self._publisher.close(linger=_LINGER_MS)
 
-    def _publish_beats(self, lines: list[Line], state: ServiceState, error: str) -> None:
-        for line in lines:
-            if state is not line.heart.state:
-                self._log.info("state", line=line.name, state=str(state), detail=error)
-        self._send_beats(lines, state, error)
-
-    def _send_beats(self, lines: list[Line], state: ServiceState, error: str) -> None:
-        for line in lines:
+    def _tell_hearts(self, state: ServiceState, error: str) -> None:
+        for line in self._lines.values():
             line.heart.state, line.heart.last_error = state, error
+
+    def _send_beats(self, lines: Iterable[Line]) -> None:
+        for line in lines:
             send(self._publisher, encode_beat(line.heart.beat()))
