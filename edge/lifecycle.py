@@ -20,7 +20,7 @@ from typing import Literal, Self
 import sdnotify
 import structlog
 
-from edge.messages import Beat, ServiceState
+from edge.messages import LONGEST_TEXT, Beat, ServiceState
 
 BEAT_PERIOD_S = 0.5
 ServiceName = Literal["camera", "detector", "results"]
@@ -151,7 +151,7 @@ class Heart:
             epoch=self.epoch,
             counters=dict(self.counters),
             last_seq=self.last_seq,
-            last_error=self.last_error[:1000],
+            last_error=self.last_error[:LONGEST_TEXT],
             wall_ns=time.time_ns(),
             pid=os.getpid(),
         )

@@ -4,7 +4,8 @@
     verdict/{line}/    | msgpack Verdict
     map/{line}/        | msgpack MapHeader   | float16 map      | JPEG of the judged image, or empty
     beat/{svc}/{line}/ | msgpack Beat
-    replay/{line}/     | msgpack ReplayRequest          (request; the reply is a list of verdict messages)
+    replay/{line}/     | msgpack ReplayRequest             (request)
+    replay/{line}/     | msgpack Verdict     | ...         (reply: one part a verdict, oldest first)
 
 Each box is one part of a ZeroMQ multipart message. Topics end with "/" so that a subscription to `line1`
 never matches `line10`. Every header carries `v`; nothing here touches a socket, a clock or a log.
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
@@ -31,12 +33,17 @@ MAX_PIXELS = 100_000_000
 MAX_SIDE = 65_535
 MAX_MAP_SIDE = 8192
 MAX_JPEG_BYTES = 64 * 1024 * 1024
+LONGEST_TEXT = 1000  # characters
+LONGEST_PART_ID = 64  # characters
+# Of lines and of everything else whose name becomes a piece of a topic or of a file's name.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+_REPLAY_TOPIC = re.compile(f"replay/{NAME_PATTERN.strip('^$')}/".encode())
 _MAX_HEADER_ITEMS = 4096
 
 Part: TypeAlias = bytes | memoryview
-Line: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Text: TypeAlias = Annotated[str, Field(max_length=1000)]
-PartId: TypeAlias = Annotated[str, Field(max_length=64)]
+Line: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
+Text: TypeAlias = Annotated[str, Field(max_length=LONGEST_TEXT)]
+PartId: TypeAlias = Annotated[str, Field(max_length=LONGEST_PART_ID)]
 Hash: TypeAlias = Annotated[str, Field(max_length=64)]
 # SQLite and most PLC tools know signed 64-bit integers only.
 Counter: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -275,7 +282,10 @@ class AnomalyMap:
 @with_config(_LENIENT)
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """Twice a second: what a service says of itself, per line. Counters only grow within an epoch."""
+    """Twice a second: what a service says of itself, per line.
+
+    Counters only grow within an epoch, but for the detector's `queue`: frames that wait at this moment.
+    """
 
     service: Literal["camera", "detector", "results"]
     line: Line
@@ -292,7 +302,7 @@ class Beat:
 @with_config(_LENIENT)
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """Asks a detector for the verdicts of a line that it still holds, all or after (epoch, seq)."""
+    """Asks a detector for all verdicts of a line that it still holds."""
 
     line: Line
     v: int = VERSION
@@ -424,9 +434,15 @@ def decode_replay_request(parts: Sequence[Part]) -> ReplayRequest:
     return request
 
 
-def encode_replay(line: str, verdicts: Sequence[Verdict]) -> list[Part]:
-    """Topic, then one packed verdict a part, oldest first."""
-    return [replay_topic(line), *(_pack(verdict) for verdict in verdicts)]
+def encode_replay(line: str, published: Iterable[Sequence[Part]]) -> list[Part]:
+    """Topic, then one packed verdict a part, oldest first.
+
+    Args:
+        line: whose verdicts they are.
+        published: the messages of `encode_verdict`, as they went out: packing a long history anew would hold
+            up the loop that answers.
+    """
+    return [replay_topic(line), *(packed for _, packed in published)]
 
 
 def decode_replay(parts: Sequence[Part]) -> list[Verdict]:
@@ -438,7 +454,7 @@ def decode_replay(parts: Sequence[Part]) -> list[Verdict]:
     if not parts:
         raise WrongParts("no parts in a replay")
     # A replay without verdicts has no header to compare its topic with.
-    if bytes(parts[0][:7]) != b"replay/":
+    if not _REPLAY_TOPIC.fullmatch(parts[0]):
         raise WrongTopic(f"topic {bytes(parts[0][:80])!r} is no replay's")
     verdicts = [_unpack(packed, Verdict) for packed in parts[1:]]
     for verdict in verdicts:
@@ -499,9 +515,14 @@ def _check_judged(verdict: Verdict) -> None:
         return
     if verdict.fault is not FaultReason.NONE:
         raise MalformedHeader(f"fault: {verdict.fault} beside result {verdict.result}")
+    judged: list[float] = []
     for name, value in (("score", verdict.score), ("threshold", verdict.threshold)):
         if value is None or not math.isfinite(value):
             raise MalformedHeader(f"{name}: {value} beside result {verdict.result}")
+        judged.append(value)
+    score, threshold = judged
+    if verdict.result is Result.OK and score > threshold:
+        raise MalformedHeader(f"score: {score} above threshold {threshold} beside result OK")
 
 
 def _check_topic(topic: Part, expected: bytes) -> None:

@@ -19,8 +19,8 @@ from pydantic_settings import (
 
 from alfa.errors import BadInput
 from alfa.settings import LlmSettings, ModelSettings, first_problem, read_toml
+from edge.messages import NAME_PATTERN
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 # sun_path holds 108 bytes; the longest socket name we add to the runtime directory must fit beside it.
 _LONGEST_SOCKET_PATH = 107
 # OpenCV takes a C int, the hundreds of which are its choice of API.
@@ -145,7 +145,8 @@ class ResultsSettings(_Table):
     evidence_max_mb: int = Field(2000, ge=1, le=10_000_000, description="oldest pictures go first")
     evidence_max_days: int = Field(30, ge=1, le=10_000, description="older pictures go")
     no_verdict_after_ms: int = Field(15_000, ge=100, le=3_600_000, description="then FAULT(no_verdict)")
-    lost_after_ms: int = Field(1000, ge=600, le=60_000, description="no beat this long: upstream is lost")
+    # A beat comes every 0.5 s. Silence must be in the PLC within 1 s of the last one: this and 0.1 s to tell.
+    lost_after_ms: int = Field(900, ge=600, le=60_000, description="no beat this long: upstream is lost")
 
 
 class PlcSettings(_Table):
@@ -177,7 +178,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _lines_are_well_named_and_apart(self) -> Self:
         for name in self.lines:
-            if not re.match(NAME_PATTERN, name):
+            if not re.fullmatch(NAME_PATTERN, name):
                 raise ValueError(f"line name {name!r}: use letters, digits, '_', '-' and '.', at most 64")
         indices = [line.index for line in self.lines.values()]
         if self.plc is not None and len(set(indices)) != len(indices):

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 
-from edge.messages import Part, replay_topic
+from edge.messages import Part, encode_replay
 
 
 class History:
-    """Keeps the packed verdicts of one line, the oldest giving way.
-
-    Packed, because a replay is then a list of references: packing a long history anew would hold up the loop
-    that beats.
+    """Keeps the published verdicts of one line, the oldest giving way.
 
     Args:
         line: its name.
@@ -19,14 +16,13 @@ class History:
     """
 
     def __init__(self, line: str, size: int) -> None:
-        self._topic = replay_topic(line)
-        self._packed: deque[Part] = deque(maxlen=size)
+        self._line = line
+        self._published: deque[list[Part]] = deque(maxlen=size)
 
     def add(self, message: list[Part]) -> None:
         """Keep a verdict, given as the message of `edge.messages.encode_verdict`."""
-        _, packed = message
-        self._packed.append(packed)
+        self._published.append(message)
 
     def replay(self) -> list[Part]:
         """The message that `edge.messages.decode_replay` reads: all that is kept, oldest first."""
-        return [self._topic, *self._packed]
+        return encode_replay(self._line, self._published)

@@ -6,9 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 
 from alfa.inspector import Inspection
-from edge.messages import FaultReason, FrameHeader, Reason, Region, Result, Timings, Verdict
+from edge.messages import LONGEST_TEXT, FaultReason, FrameHeader, Reason, Region, Result, Timings, Verdict
 
-LONGEST_TEXT = 1000  # of edge.messages.Text
 _NS_PER_MS = 1e6
 
 

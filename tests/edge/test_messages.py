@@ -98,6 +98,9 @@ def verdicts(draw: st.DrawFn, line: str | None = None) -> Verdict:
     result = draw(st.sampled_from(Result))
     judged = result is not Result.FAULT
     some_score = finite if judged else st.none() | finite
+    score, threshold = draw(some_score), draw(some_score)
+    if result is Result.OK and score is not None and threshold is not None:
+        score, threshold = sorted((score, threshold))
     reasons = [reason for reason in FaultReason if reason is not FaultReason.NONE]
     return Verdict(
         line=line if line is not None else draw(names),
@@ -107,8 +110,8 @@ def verdicts(draw: st.DrawFn, line: str | None = None) -> Verdict:
         result=result,
         fault=FaultReason.NONE if judged else draw(st.sampled_from(reasons)),
         detail=draw(texts),
-        score=draw(some_score),
-        threshold=draw(some_score),
+        score=score,
+        threshold=threshold,
         calibrated=draw(st.booleans()),
         s_global=draw(st.none() | finite),
         s_local_max=draw(st.none() | finite),
@@ -183,10 +186,14 @@ def test_replay_request_survives_the_wire(line: str) -> None:
     assert decode_replay_request(encode_replay_request(ReplayRequest(line))).line == line
 
 
+def replay(line: str, history: list[Verdict]) -> list[Part]:
+    return encode_replay(line, map(encode_verdict, history))
+
+
 @given(st.lists(verdicts(line="line1"), max_size=4))
 def test_replay_survives_the_wire(history: list[Verdict]) -> None:
     """All verdicts come back, in their order."""
-    assert decode_replay(encode_replay("line1", history)) == history
+    assert decode_replay(replay("line1", history)) == history
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.binary(max_size=20), st.randoms(use_true_random=False))
@@ -367,12 +374,14 @@ def test_fields_of_a_later_minor_version_are_ignored() -> None:
         {"score": math.inf},
         {"threshold": None},
         {"threshold": -math.inf},
+        {"result": "OK", "score": 0.7, "threshold": 0.6},
         {"result": "MAYBE"},
         {"fault": "tired"},
     ],
 )
 def test_verdict_that_contradicts_itself_is_refused(changes: dict[str, object]) -> None:
-    """No OK or NG without finite score and threshold or with a fault; no FAULT without its reason."""
+    """No OK or NG without finite score and threshold or with a fault, no OK above the threshold; no FAULT
+    without its reason."""
     with pytest.raises(MalformedHeader):
         decode_verdict(repacked(encode_verdict(a_verdict()), **changes))
 
@@ -381,13 +390,22 @@ def test_contradicting_verdict_is_refused_in_a_replay_too() -> None:
     """The second way to a verdict is as narrow as the first."""
     wrong = dataclasses.replace(a_verdict(), score=None)
     with pytest.raises(MalformedHeader):
-        decode_replay(encode_replay("line1", [a_verdict(), wrong]))
+        decode_replay(replay("line1", [a_verdict(), wrong]))
+
+
+@pytest.mark.parametrize(
+    "topic", [b"replay/", b"replay//", b"replay/line1", b"replay/a b/", b"verdict/line1/"]
+)
+def test_empty_replay_of_no_line_is_a_wrong_topic(topic: bytes) -> None:
+    """Without verdicts there is no header to compare with, but a line it must be."""
+    with pytest.raises(WrongTopic):
+        decode_replay([topic])
 
 
 def test_replay_of_another_line_is_a_wrong_topic() -> None:
     """A verdict that belongs to another line than the reply is refused."""
     with pytest.raises(WrongTopic):
-        decode_replay(encode_replay("line10", [a_verdict()]))
+        decode_replay(replay("line10", [a_verdict()]))
 
 
 @pytest.mark.parametrize("reason", list(FaultReason))

@@ -9,8 +9,6 @@ from typing import Final, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-LONGEST_PART_ID = 64
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Captured:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from alfa.errors import BadInput
 from alfa.images import list_images, read_image
-from edge.camera.sources.base import END, LONGEST_PART_ID, Captured, End, Shot, Unreadable
+from edge.camera.sources.base import END, Captured, End, Shot, Unreadable
+from edge.messages import LONGEST_PART_ID
 from edge.settings import FolderSource
 
 

@@ -189,7 +189,7 @@ class Box:
             peer, *request = parts
             assert decode_replay_request(request).line == "line1"
             self.replays_asked += 1
-            send(self._replays, [peer, *encode_replay("line1", self.history)])
+            send(self._replays, [peer, *encode_replay("line1", map(encode_verdict, self.history))])
 
 
 @pytest.fixture
