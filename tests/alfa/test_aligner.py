@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given
@@ -13,6 +15,7 @@ from alfa.adaptation import AdaptedPrompts, TextEmbeddings, adapt
 from alfa.aligner import aligner, local_logits
 from alfa.backbone import ImageFeatures
 from alfa.errors import BadInput
+from alfa.settings import ModelSettings
 
 
 def _unit(*shape: int, seed: int) -> Tensor:
@@ -110,6 +113,12 @@ def test_the_patch_level_can_be_left_out() -> None:
     """The setting leaves only the paper's own window levels."""
     features = _features(1, (3, 2), 6, seed=3, patch_level=True)
     assert len(local_logits(features, _adapted(features, 5), aligner("rank-one"), patch_level=False)) == 2
+
+
+def test_every_form_that_the_settings_offer_exists() -> None:
+    """The names stand in two places; a setting that is accepted must not fail at the first image."""
+    for name in get_args(ModelSettings.model_fields["aligner"].annotation):
+        assert aligner(name) is not None
 
 
 def test_an_unknown_form_is_refused_with_the_known_ones() -> None:
