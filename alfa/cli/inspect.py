@@ -178,7 +178,8 @@ def _exit(paths: list[Path], inspections: list[Inspection]) -> None:
         str(path) for path, inspection in zip(paths, inspections, strict=True) if not inspection.finite
     ]
     if unjudged:
-        raise Fault("non_finite_score", f"{unjudged[0]} and {len(unjudged) - 1} more were not judged")
+        detail = f"{len(unjudged)} of {len(paths)} images were not judged, the first is {unjudged[0]}"
+        raise Fault("non_finite_score", detail)
     if any(inspection.anomalous for inspection in inspections):
         raise typer.Exit(EXIT_ANOMALOUS)
 
