@@ -34,7 +34,8 @@ class Harvest:
             (Section.DESCRIPTORS, self.descriptors, FEWEST_DESCRIPTORS),
         )
         short = [
-            f"{section}: {len(parsed.prompts)} usable of {fewest} needed, {parsed.dropped} dropped"
+            f"{section}: {len(parsed.prompts)} usable of {fewest} needed, "
+            f"{parsed.dropped} dropped, {parsed.duplicates} duplicates"
             for section, parsed, fewest in wanted
             if len(parsed.prompts) < fewest
         ]

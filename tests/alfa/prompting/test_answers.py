@@ -208,5 +208,6 @@ def test_a_shortage_names_every_section_that_is_short() -> None:
     lines = "\n".join(f"- {WANTED} with defect {number}" for number in range(16))
     harvested = harvest([Answer(Query(Section.ABNORMAL, "q"), lines)], "metal nut")
     assert harvested.shortage == (
-        "normal: 0 usable of 16 needed, 0 dropped; descriptors: 0 usable of 5 needed, 0 dropped"
+        "normal: 0 usable of 16 needed, 0 dropped, 0 duplicates; "
+        "descriptors: 0 usable of 5 needed, 0 dropped, 0 duplicates"
     )
