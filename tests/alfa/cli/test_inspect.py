@@ -10,9 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import safetensors.torch
 
 from alfa.calibration import Calibration
 from alfa.cli import calibrate, inspect
+from alfa.settings import ModelSettings
 
 Command = Callable[..., Any]
 
@@ -165,3 +167,24 @@ def test_grey_sixteen_bit_and_alpha_images_are_judged(
     entries = json.loads(command(inspect.main, directory, *options).stdout)["images"]
     assert len({round(entry["score"], 4) for entry in entries}) == 1
     assert len(entries) == 3
+
+
+def test_a_model_that_gives_no_numbers_is_a_fault_and_never_ok(
+    command: Command,
+    good_images: Path,
+    tiny_prompts: Path,
+    tiny_config: Path,
+    tiny_settings: ModelSettings,
+    tmp_path: Path,
+) -> None:
+    """Weights with a NaN in them load; every image is FAULT and the command ends with 3."""
+    weights = safetensors.torch.load_file(tiny_settings.pretrained)
+    weights["visual.proj"][0, 0] = float("nan")
+    broken = tmp_path / "broken.safetensors"
+    safetensors.torch.save_file(weights, broken)
+    config = tmp_path / "config.toml"
+    config.write_text(tiny_config.read_text().replace(tiny_settings.pretrained, str(broken)))
+    ended = command(inspect.main, good_images, "--prompts", tiny_prompts, "--config", config, "--json")
+    assert ended.exit_code == 3
+    assert {entry["verdict"] for entry in json.loads(ended.stdout)["images"]} == {"FAULT"}
+    assert "30 of 30 images were not judged, the first is" in ended.stderr
