@@ -3,12 +3,15 @@
     python -m tools.stream_dataset --data DIR --prompts bottle --taught 4 --calibrated 60 --output OUT
 
 DIR holds train/good and test/*; every test image becomes one part of a folder source. The commands and
-processes are those that a person would start; the PLC's registers can be read by any other client meanwhile.
+processes are those that a person would start. Where mbpoll is installed, it reads the PLC's registers too.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,12 +31,14 @@ from edge.demo.processes import run_command, script
 from edge.demo.stage import free_port
 from edge.demo.summary import summarise, verdict_row
 from edge.messages import Verdict
-from edge.settings import load_settings
+from edge.plc.registers import IMAGE_LENGTH
+from edge.settings import Settings, load_settings
 
 LINE = "parts"
 MAX_AGE_MS = 600_000  # a machine without a GPU falls behind; late verdicts are wanted here, not FAULTs
 GOOD = "good"
 _RUNTIME_PREFIX = "alfa-set-"
+_FIRST_SHOWN = 2  # behind protocol version and heartbeat, which moves on
 
 app = typer.Typer(add_completion=False)
 
@@ -66,7 +71,10 @@ def stream(
         def describe(verdict: Verdict) -> str:
             return verdict_row(verdict, images[verdict.seq].parent.name)
 
-        finished = run_line(config, settings, LINE, len(images), output, console, describe)
+        def read_with_mbpoll() -> None:
+            console.print(mbpoll_registers(settings), highlight=False)
+
+        finished = run_line(config, settings, LINE, len(images), output, console, describe, read_with_mbpoll)
     defective = {seq: images[seq].parent.name != GOOD for seq in finished.heard.verdicts}
     database = settings.paths.state / settings.results.database
     summary = summarise(finished, len(images), defective, database, alpha)
@@ -82,6 +90,20 @@ def stream(
 def main() -> None:
     """Entry point."""
     run(app)
+
+
+def mbpoll_registers(settings: Settings) -> str:
+    """Registers 2 to 14 of the line as mbpoll, an independent Modbus client, reads them; one line of text."""
+    plc, program = settings.plc, shutil.which("mbpoll")
+    if plc is None or program is None:
+        return "mbpoll is not installed: registers read by our own client only"
+    count = IMAGE_LENGTH - _FIRST_SHOWN
+    command = (program, "-0", "-1", "-q", "-r", str(plc.base + _FIRST_SHOWN), "-c", str(count))
+    answer = subprocess.run(
+        (*command, "-p", str(plc.port), plc.host), capture_output=True, text=True, check=True
+    ).stdout
+    values = re.findall(r"\]:\s+(\d+)", answer)
+    return f"mbpoll: registers {_FIRST_SHOWN} to {IMAGE_LENGTH - 1}: {' '.join(values)}"
 
 
 def _link_test_images(data: Path, directory: Path) -> list[Path]:

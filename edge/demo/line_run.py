@@ -46,6 +46,7 @@ def run_line(
     logs: Path,
     console: Console,
     describe: Callable[[Verdict], str],
+    before_stop: Callable[[], None] = lambda: None,
 ) -> Run:
     """Run `line` of `config` until `parts` parts are judged; verdicts appear on the console as they come.
 
@@ -57,6 +58,7 @@ def run_line(
         logs: directory for one log a process.
         console: where verdicts and progress go.
         describe: one row of text for a verdict.
+        before_stop: called when the PLC shows the last verdict and all processes still run.
 
     Raises:
         Fault: a process ended, the detector did not come up, or no verdict came.
@@ -74,6 +76,7 @@ def run_line(
         heard = audience.heard
         last = heard.verdicts[max(heard.verdicts)]
         reading = read_plc(plc, last, PLC_TIMEOUT_S)
+        before_stop()
         codes = processes.stop_all()
     return Run(
         heard, last, reading, tuple(f"{name} ended with {code}" for name, code in codes.items() if code)
