@@ -19,6 +19,7 @@ from queue import Full, Queue
 import numpy as np
 import structlog
 
+from alfa.errors import BadInput
 from alfa.files import write_atomic
 from edge.background import in_background
 from edge.messages import AnomalyMap, MapHeader
@@ -46,9 +47,13 @@ class EvidenceStore:
         directory: made when the first file comes.
         most_bytes: of all files together; the newest picture is kept even if it is larger.
         most_s: age in seconds.
+
+    Raises:
+        BadInput: there is something else than a directory in its place.
     """
 
     def __init__(self, directory: Path, most_bytes: int, most_s: float) -> None:
+        _check_place(directory)
         self._directory = directory
         self._most_bytes = most_bytes
         self._most_s = most_s
@@ -106,14 +111,27 @@ class EvidenceWriter:
         self._log = log
         self._waiting: Queue[AnomalyMap | None] = Queue(_MOST_WAITING)
         self.counters: Counter[str] = Counter(evidence=0, evidence_dropped=0, evidence_failed=0)
+        self._is_behind = False
         self._running: Future[None] = in_background("evidence", self._run)
 
     def put(self, picture: AnomalyMap) -> None:
-        """Take a picture for keeping; never blocks."""
+        """Take a picture for keeping; never blocks.
+
+        Raises:
+            Exception: whatever ended the thread, which ends by itself only through a bug.
+        """
+        if self._running.done():
+            self._running.result()
         try:
             self._waiting.put_nowait(picture)
         except Full:
+            # One line for each time that the disk falls behind, not one a picture.
+            if not self._is_behind:
+                self._log.warning("evidence_dropped", line=picture.header.line, seq=picture.header.seq)
             self.counters["evidence_dropped"] += 1
+            self._is_behind = True
+        else:
+            self._is_behind = False
 
     def stop(self) -> None:
         """Keep what waits, within a few seconds, and end the thread."""
@@ -131,6 +149,18 @@ class EvidenceWriter:
                 self._log.warning("evidence_failed", line=picture.header.line, detail=str(error))
             else:
                 self.counters["evidence"] += 1
+
+
+def _check_place(directory: Path) -> None:
+    try:
+        is_taken = directory.exists() and not directory.is_dir()
+    except OSError as error:
+        raise BadInput(
+            directory, "", None, f"cannot be read ({error.strerror}); check paths.state"
+        ) from error
+    if is_taken:
+        advice = "is no directory; move it, or name another one in results.evidence"
+        raise BadInput(directory, "", None, advice)
 
 
 def _found(directory: Path) -> list[_Kept]:

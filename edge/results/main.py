@@ -17,7 +17,6 @@ from alfa.cli import entry
 from alfa.errors import BadInput
 from edge.lifecycle import Lifecycle, configure_logging
 from edge.plc.registers import MapRow, map_rows
-from edge.results.record import Record
 from edge.results.service import ResultsService
 from edge.settings import load_settings
 from edge.sockets import Sockets
@@ -59,13 +58,9 @@ def main() -> None:
 
 def _serve(config: Path) -> None:
     settings = load_settings(config)
-    record = Record.open(settings.paths.state / settings.results.database)
     log = configure_logging("results")
-    try:
-        with Lifecycle() as lifecycle, Sockets() as sockets:
-            ResultsService(settings, record, lifecycle, sockets, log).run()
-    finally:
-        record.close()
+    with Lifecycle() as lifecycle, Sockets() as sockets:
+        ResultsService(settings, lifecycle, sockets, log).run()
 
 
 def _rows(config: Path | None) -> list[MapRow]:

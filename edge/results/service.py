@@ -43,19 +43,18 @@ class ResultsService:
 
     Args:
         settings: of the whole box.
-        record: an open record, of which this is the only writer.
         lifecycle: tells of the stop.
         sockets: makes the sockets; used from the thread that calls `run` alone.
         log: where events go.
 
     Raises:
         Fault: the endpoint is served by another process.
+        BadInput: record or evidence cannot be where the settings say.
     """
 
     def __init__(
         self,
         settings: Settings,
-        record: Record,
         lifecycle: Lifecycle,
         sockets: Sockets,
         log: structlog.stdlib.BoundLogger,
@@ -67,11 +66,14 @@ class ResultsService:
         self._lines = {
             name: Line(name, line, settings.results, epoch) for name, line in settings.lines.items()
         }
+        # First: whoever holds the endpoint is the only writer of the record, and changes its schema alone.
         self._beats = sockets.publisher(settings.results_endpoint(), BEAT_HWM)
+        evidence = _evidence_store(settings)
+        self._record = Record.open(settings.paths.state / settings.results.database)
         counters = {name: line.heart.counters for name, line in self._lines.items()}
         self._inbox = Inbox(sockets, settings, counters, log)
-        self._books = Bookkeeper(record, self._lines, log)
-        self._evidence = EvidenceWriter(_evidence_store(settings), log)
+        self._books = Bookkeeper(self._record, self._lines, log)
+        self._evidence = EvidenceWriter(evidence, log)
         self._plc = _plc_driver(settings, log)
         self._plc_trouble = "" if self._plc is None else "not connected yet"
         self._asked_s = dict.fromkeys(self._lines, 0.0)
@@ -96,6 +98,7 @@ class ResultsService:
             if self._plc is not None:
                 self._plc.stop()
             self._evidence.stop()
+            self._record.close()
         self._log.info(
             "stopped", counters={name: dict(line.heart.counters) for name, line in self._lines.items()}
         )
@@ -108,6 +111,8 @@ class ResultsService:
         self._books.take_overdue(now)
         self._show_recorded(self._books.write(now))
         self._follow_plc()
+        for line in self._lines.values():
+            line.withdraw_ok_on_loss()
         self._show_all()
         self._beat()
 

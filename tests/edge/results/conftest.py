@@ -52,7 +52,7 @@ class MakeVerdict(Protocol):
 
 @pytest.fixture
 def make_verdict() -> MakeVerdict:
-    """`make_verdict(seq, result)` is a verdict of line1, epoch 7; other fields by keyword."""
+    """`make_verdict(seq, result)` is a verdict of line1, epoch 7, of now; other fields by keyword."""
 
     def make(seq: int, result: Result = Result.OK, **changes: Any) -> Verdict:
         judged = result is not Result.FAULT
@@ -65,6 +65,7 @@ def make_verdict() -> MakeVerdict:
             fault=FaultReason.NONE if judged else FaultReason.STALE,
             score=0.25 if judged else None,
             threshold=0.5 if judged else None,
+            published_wall_ns=time.time_ns(),
         )
         return dataclasses.replace(verdict, **changes)
 
@@ -164,13 +165,8 @@ class Box:
             return []
 
     def _serve(self) -> None:
-        record = Record.open(self.database)
-        try:
-            with Sockets() as sockets:
-                log = structlog.stdlib.get_logger()
-                ResultsService(self.settings, record, self._lifecycle, sockets, log).run()
-        finally:
-            record.close()
+        with Sockets() as sockets:
+            ResultsService(self.settings, self._lifecycle, sockets, structlog.stdlib.get_logger()).run()
 
     def _beat(self) -> None:
         if time.monotonic() < self._due_s:

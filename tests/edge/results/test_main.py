@@ -104,17 +104,41 @@ def test_heartbeat_stops_with_the_process(write_config: Callable[..., Path], plc
 
 
 def test_newer_record_is_refused(write_config: Callable[..., Path]) -> None:
-    """One line with file and version, exit 2, nothing bound or written."""
+    """One line with file and version, exit 2, and the record is as it was."""
     config = write_config(LINE)
     database = config.parent / "var" / "results.sqlite"
     database.parent.mkdir()
     with closing(sqlite3.connect(database)) as connection:
         connection.executescript(f"PRAGMA application_id = {0x414C4641}; PRAGMA user_version = 99;")
+    before = database.read_bytes()
     code, _, stderr = outcome("--config", str(config))
     assert code == 2
     assert stderr.count("\n") == 1
     assert f"error: {database}: user_version = 99: " in stderr
-    assert not (config.parent / "run").exists()
+    assert database.read_bytes() == before
+
+
+def test_file_in_place_of_the_evidence(write_config: Callable[..., Path]) -> None:
+    """Told at the start and not at the first picture: one line, exit 2, no record made."""
+    config = write_config(LINE)
+    evidence = config.parent / "var" / "evidence"
+    evidence.parent.mkdir()
+    evidence.write_text("a file in its place")
+    code, _, stderr = outcome("--config", str(config))
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert f"error: {evidence}: is no directory" in stderr
+    assert list(evidence.parent.iterdir()) == [evidence]
+
+
+def test_record_is_not_touched_where_the_endpoint_is_in_use(write_config: Callable[..., Path]) -> None:
+    """It may be the other service's, and of an older schema."""
+    config = write_config(LINE)
+    settings = load_settings(config)
+    with Sockets() as sockets:
+        sockets.publisher(settings.results_endpoint(), 100)
+        code, _, stderr = outcome("--config", str(config))
+    assert (code, "endpoint_in_use" in stderr) == (3, True)
+    assert not settings.paths.state.exists()
 
 
 def test_unwritable_state_directory(write_config: Callable[..., Path]) -> None:
