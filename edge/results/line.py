@@ -80,18 +80,17 @@ class Line:
     def is_worth_showing(self, verdict: Verdict, replayed: bool, now_ns: int) -> bool:
         """False for what the PLC would take for news and is none: parts long gone, or all while paused.
 
+        A part may be long gone without a replay too: its verdict waited for a record that failed.
+
         Args:
             verdict: recorded just now.
             replayed: it came on request and may be old.
             now_ns: UTC.
         """
-        if self.paused:
+        if self.paused or now_ns - verdict.published_wall_ns > self._fresh_ns:
             return False
-        if not replayed:
-            return True
         shown_ns = 0 if self._shown is None else self._shown.published_wall_ns
-        is_fresh = now_ns - verdict.published_wall_ns <= self._fresh_ns
-        return is_fresh and verdict.published_wall_ns >= shown_ns
+        return not replayed or verdict.published_wall_ns >= shown_ns
 
     def show(self, verdict: Verdict) -> None:
         """The verdict that the PLC sees from now on."""
@@ -101,6 +100,11 @@ class Line:
     def show_nothing(self) -> None:
         """Withdraw the shown verdict: the PLC was away, paused the line, or starts over."""
         self._shown = None
+
+    def withdraw_ok_on_loss(self) -> None:
+        """An OK that the safe state takes back must not return by itself when the loss is over."""
+        if self.loss() and self._shown is not None and self._shown.result is Result.OK:
+            self._shown = None
 
     def loss(self) -> FaultCode:
         """What is lost at this moment, the worst first."""

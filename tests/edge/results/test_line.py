@@ -124,14 +124,36 @@ def test_starting_detector_is_not_ready(line: Line) -> None:
 
 
 def test_replayed_verdict_is_shown_only_as_news(line: Line, make_verdict: MakeVerdict) -> None:
-    """Not when the part is long gone, and not when a later one is shown already; live ones always are."""
+    """Not when a later one is shown already; a live one is shown all the same."""
     second = 10**9
     young = make_verdict(5, published_wall_ns=1000 * second)
     assert line.is_worth_showing(young, replayed=True, now_ns=1014 * second)
-    assert not line.is_worth_showing(young, replayed=True, now_ns=1016 * second)
-    assert line.is_worth_showing(young, replayed=False, now_ns=1016 * second)
     line.show(make_verdict(6, published_wall_ns=1001 * second))
     assert not line.is_worth_showing(young, replayed=True, now_ns=1014 * second)
+    assert line.is_worth_showing(young, replayed=False, now_ns=1014 * second)
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+def test_part_long_gone_is_no_news(line: Line, make_verdict: MakeVerdict, replayed: bool) -> None:
+    """Whether its verdict was replayed or waited for a full disk: the PLC has another part before it now."""
+    second = 10**9
+    verdict = make_verdict(5, published_wall_ns=1000 * second)
+    assert line.is_worth_showing(verdict, replayed, now_ns=1014 * second)
+    assert not line.is_worth_showing(verdict, replayed, now_ns=1016 * second)
+
+
+def test_ok_does_not_return_after_a_loss(line: Line, make_verdict: MakeVerdict) -> None:
+    """The part it was for has gone by, and no toggle would tell; an NG stays to be seen."""
+    line.show(make_verdict(1))
+    line.record_failed = True
+    line.withdraw_ok_on_loss()
+    line.record_failed = False
+    image = line.telegram().image
+    assert (image.ready, image.result_valid, image.result_ok) == (True, False, False)
+    line.show(make_verdict(2, Result.NG))
+    line.record_failed = True
+    line.withdraw_ok_on_loss()
+    assert line.telegram().image.result_code is ResultCode.NG
 
 
 def test_restored_alarms_are_on(line: Line) -> None:
