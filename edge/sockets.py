@@ -146,6 +146,15 @@ def send(socket: Socket, parts: list[Part]) -> None:
     socket.send_multipart(parts, copy=False)
 
 
+def offer(socket: Socket, parts: list[Part]) -> bool:
+    """Send unless that would block, as it may on a DEALER whose peer takes nothing; False where not sent."""
+    try:
+        socket.send_multipart(parts, zmq.DONTWAIT)
+    except zmq.Again:
+        return False
+    return True
+
+
 def receive(socket: Socket) -> list[Part] | None:
     """One multipart message if one is there, as views of ZeroMQ's own memory; None where there is none."""
     try:

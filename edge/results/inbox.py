@@ -27,7 +27,7 @@ from edge.messages import (
     verdict_topic,
 )
 from edge.settings import Settings
-from edge.sockets import BEAT_HWM, VERDICT_HWM, Socket, Sockets, receive, send
+from edge.sockets import BEAT_HWM, VERDICT_HWM, Socket, Sockets, offer, receive
 
 _MAP_HWM = 64  # pictures are large, and verdicts matter more
 # Bound the time between two beats when much comes at once.
@@ -90,7 +90,9 @@ class Inbox:
 
     def ask_replay(self, line: str) -> None:
         """Ask the line's detector for the verdicts that it still holds; they come with a later delivery."""
-        send(self._replay_of[line], encode_replay_request(ReplayRequest(line)))
+        if not offer(self._replay_of[line], encode_replay_request(ReplayRequest(line))):
+            # It is asked again while parts are missing.
+            self._log.warning("replay_not_asked", line=line, detail="the detector takes no requests")
 
     def take(self, wait_ms: int) -> Delivery:
         """What is there, up to a bound; waits at most so long for the first message."""

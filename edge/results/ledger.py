@@ -18,6 +18,8 @@ PartKey: TypeAlias = tuple[int, int]  # epoch, seq
 
 # Verdicts of a camera's earlier starts may still come by replay; older ones are looked up in the record.
 _EPOCHS_REMEMBERED = 16
+# Of a free-running line; a verdict that far behind the newest one is taken for a repeated one.
+_SEQS_REMEMBERED = 200_000
 
 
 class Standing(Enum):
@@ -84,8 +86,9 @@ class Ledger:
         """
         opened = _Epoch(recorded)
         highest = max((each.stop for each in opened.settled), default=0)
-        opened.learn(max(captured, highest), now)
         self._epochs[epoch] = opened
+        self._close_old_gaps(opened, highest)
+        opened.learn(max(captured, highest), now)
         self._forget()
 
     def captured(self, epoch: int, count: int, now: float) -> None:
@@ -108,6 +111,7 @@ class Ledger:
         number, seq = key
         epoch = self._epochs[number]
         epoch.settled.add(range(seq, seq + 1))
+        self._close_old_gaps(epoch, seq)
         epoch.learn(seq + 1, now)
 
     def give_up(self, key: PartKey, now: float) -> None:
@@ -132,9 +136,18 @@ class Ledger:
         """Parts known to be captured that wait for their verdict."""
         return sum(epoch.owed for epoch in self._epochs.values()) if self._answers_all else 0
 
+    def _close_old_gaps(self, epoch: _Epoch, seq: int) -> None:
+        """Skipped frames of a free-running line never get a verdict: their gaps would fill the memory."""
+        if not self._answers_all:
+            epoch.settled.add(range(seq - _SEQS_REMEMBERED))
+
     def _forget(self) -> None:
         """The oldest epochs go, but none that still owes."""
         surplus = len(self._epochs) - _EPOCHS_REMEMBERED
-        settled = [number for number, epoch in list(self._epochs.items())[:-1] if not epoch.owed]
+        settled = [
+            number
+            for number, epoch in list(self._epochs.items())[:-1]
+            if not (self._answers_all and epoch.owed)
+        ]
         for number in settled[: max(surplus, 0)]:
             del self._epochs[number]

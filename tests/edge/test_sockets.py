@@ -13,7 +13,7 @@ import zmq
 
 from alfa.errors import Fault
 from edge.messages import Part, frame_topic
-from edge.sockets import BEAT_HWM, FRAME_HWM, Socket, Sockets, receive, send
+from edge.sockets import BEAT_HWM, FRAME_HWM, Socket, Sockets, offer, receive, send
 
 HOLDER = (
     "import sys; from edge.sockets import Sockets; s = Sockets(); s.publisher(sys.argv[1], 1); "
@@ -158,6 +158,13 @@ def test_replay_answers_the_one_who_asked(
     send(server, [identity, topic, b"answer"])
     assert receive_within(first) == [b"replay/line1/", b"answer"]
     assert receive(second) is None
+
+
+def test_offer_does_not_wait_for_a_peer_that_is_away(runtime_dir: Path, sockets: Sockets) -> None:
+    """A replay client whose detector never takes a request is told so, instead of being held up."""
+    client = sockets.replay_client(f"ipc://{runtime_dir}/replay.sock")
+    taken = [offer(client, [b"replay/line1/", b""]) for _ in range(BEAT_HWM + 1)]
+    assert taken == [True] * BEAT_HWM + [False]
 
 
 def test_wake_pair_wakes_another_thread(sockets: Sockets, receive_within: Callable[..., list[Part]]) -> None:

@@ -73,6 +73,19 @@ def test_free_running_line_owes_nothing() -> None:
     assert ledger.standing((7, 9)) is Standing.DUPLICATE
 
 
+def test_gaps_of_a_free_running_line_are_bounded() -> None:
+    """Every other frame is skipped for ever: neither gaps nor camera starts pile up."""
+    ledger = Ledger(PATIENCE_S, answers_all=False)
+    for epoch in range(50):
+        ledger.open(epoch, [range(1, 2)], 9, now=0.0)
+    assert len(ledger.captured_counts()) <= 17
+    ledger.open(99, [range(seq, seq + 1) for seq in range(0, 1_000_000, 2)], 0, now=0.0)
+    ledger.settle((99, 1_000_001), now=0.0)
+    assert ledger.standing((99, 700_001)) is Standing.DUPLICATE  # too long ago to be told from a skipped one
+    assert ledger.standing((99, 999_999)) is Standing.NEW
+    assert ledger.standing((99, 1_000_001)) is Standing.DUPLICATE
+
+
 def test_old_epochs_go_unless_they_owe() -> None:
     """A camera that restarts without end does not fill the memory, and no owed part is forgotten."""
     ledger = Ledger(PATIENCE_S)
