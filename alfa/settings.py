@@ -23,7 +23,7 @@ _IN_PLAIN_WORDS = {
 
 
 class ModelSettings(BaseModel):
-    """Backbone and method (DESIGN section 3). Frozen, so that it can be part of a hash or a cache key."""
+    """Backbone and method. Frozen, so that it can be part of a hash or a cache key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

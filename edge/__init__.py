@@ -1,1 +1,1 @@
-"""The line: camera, detector and results as processes over ZeroMQ (DESIGN section 4)."""
+"""The line: camera, detector and results as processes over ZeroMQ."""

@@ -1,7 +1,7 @@
 """What every service does alike: logging, signals, systemd, and the heartbeat.
 
 The heartbeat and the watchdog are driven by the work loop itself: a loop that hangs falls silent, and
-silence is an alarm (DESIGN section 4).
+silence is an alarm.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The wire format: pure encode and decode of every message that crosses a socket (DESIGN section 4).
+"""The wire format: pure encode and decode of every message that crosses a socket.
 
     frame/{line}/      | msgpack FrameHeader | raw pixels
     verdict/{line}/    | msgpack Verdict

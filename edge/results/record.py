@@ -1,7 +1,7 @@
 """The record: an SQLite file that holds every verdict once, every alarm, and what each camera has captured.
 
 Written by one thread. Every call that writes is one transaction, on disk when it returns: the PLC is told
-afterwards (DESIGN section 4).
+afterwards.
 """
 
 from __future__ import annotations
