@@ -317,6 +317,8 @@ def method_hash(backbone: Backbone, settings: ModelSettings) -> str:
         "contextual_k": settings.contextual_k,
         "bank_weight": settings.bank_weight,
         "preprocess_hash": backbone.preprocess_hash,
+        # A threshold held in float32 is not held in bfloat16.
+        "dtype": str(backbone.dtype),
     }
     return content_hash(json.dumps(method, sort_keys=True).encode())
 
