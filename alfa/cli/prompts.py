@@ -69,7 +69,7 @@ def generate(
         bool, typer.Option("--dry-run", help="Print the queries as an answer sheet; connect to nothing.")
     ] = False,
     config: Annotated[
-        Path | None, typer.Option("--config", help="config.toml; only its [llm] table is read.")
+        Path | None, typer.Option("--config", help="config.toml; only its `llm` table is read.")
     ] = None,
 ) -> None:
     """Ask a language model about a class and write its prompt file.
