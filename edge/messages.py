@@ -233,6 +233,7 @@ class Verdict:
     calibrated: bool = False
     s_global: float | None = None
     s_local_max: float | None = None
+    side_was_empty: bool = False  # a side would have lost all its prompts and kept them all (Sec. 4.2)
     region: Region | None = None
     reasons: Annotated[tuple[Reason, ...], Field(max_length=16)] = ()
     prompts: Hash = ""

@@ -220,8 +220,12 @@ class Settings(BaseSettings):
         return f"ipc://{self.paths.runtime}/camera-{line}.sock"
 
     def detector_endpoint(self, detector: str) -> str:
-        """Where the detector publishes `verdict/`, `map/` and `beat/detector/`."""
+        """Where the detector publishes `verdict/` and `beat/detector/`."""
         return f"ipc://{self.paths.runtime}/detector-{detector}.sock"
+
+    def maps_endpoint(self, detector: str) -> str:
+        """Where the detector publishes `map/`."""
+        return f"ipc://{self.paths.runtime}/maps-{detector}.sock"
 
     def replay_endpoint(self, detector: str) -> str:
         """Where the detector answers replay requests (ROUTER)."""

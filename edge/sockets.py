@@ -1,11 +1,14 @@
 """Every ZeroMQ socket of the line is made here: kind, high-water marks, limits, who binds.
 
     camera    XPUB binds     frame/, beat/camera/        -> detector (SUB), results (SUB, beats only)
-    detector  PUB  binds     verdict/, map/, beat/...    -> results, edge-watch, anyone (SUB)
+    detector  PUB  binds     verdict/, beat/detector/    -> results, edge-watch, anyone (SUB)
+    detector  PUB  binds     map/                        -> results, anyone (SUB)
     detector  ROUTER binds   replay/                     <- results (DEALER), any late subscriber
     results   PUB  binds     beat/results/               -> anyone
 
-Options are set before bind or connect: ZeroMQ ignores a high-water mark that comes later.
+Maps have a socket of their own: a high-water mark counts messages, and as many pictures as verdicts may wait
+for a slow subscriber would be gigabytes. Options are set before bind or connect: ZeroMQ ignores a high-water
+mark that comes later.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ Socket: TypeAlias = zmq.Socket[bytes]
 FRAME_HWM = 16  # frames that may wait in a pipe: 16 x 36 MB of 12-megapixel colour is the memory bound
 VERDICT_HWM = 10_000
 BEAT_HWM = 100
+MAP_HWM = 64  # of some megabytes each where the judged image is large
 MAX_MESSAGE_BYTES = 512 * 1024 * 1024  # a larger part closes the connection before it is read
 _IPC = "ipc://"
 _DIRECTORY_MODE = 0o750

@@ -60,7 +60,11 @@ class Audience:
         detector = settings.lines[line].detector
         self.heard = Heard()
         self._socket = sockets.subscriber(
-            [settings.detector_endpoint(detector), settings.camera_endpoint(line)],
+            [
+                settings.detector_endpoint(detector),
+                settings.maps_endpoint(detector),
+                settings.camera_endpoint(line),
+            ],
             [
                 verdict_topic(line),
                 map_topic(line),

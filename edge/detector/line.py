@@ -25,6 +25,7 @@ _COUNTERS = (
     "non_finite",
     "model_error",
     "no_verdict",
+    "side_was_empty",
     "duplicate",
     "reloaded",
     "queue",
@@ -87,6 +88,8 @@ class Line:
             self.count(str(verdict.fault))
         else:
             self.count("judged")
+            if verdict.side_was_empty:
+                self.count("side_was_empty")
             self.count(verdict.result.lower())
 
     def count(self, counter: str) -> None:

@@ -30,7 +30,8 @@ class Outlet:
     """Publishes for all lines; the only way out, so that nothing leaves uncounted.
 
     Args:
-        publisher: PUB socket.
+        publisher: PUB socket for verdicts and beats.
+        maps: PUB socket for pictures.
         replays: ROUTER socket.
         lines: by name.
         log: where events go.
@@ -39,11 +40,13 @@ class Outlet:
     def __init__(
         self,
         publisher: Socket,
+        maps: Socket,
         replays: Socket,
         lines: Mapping[str, Line],
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self._publisher = publisher
+        self._maps = maps
         self._replays = replays
         self._lines = lines
         self._log = log
@@ -56,7 +59,7 @@ class Outlet:
 
     def publish_map(self, anomaly_map: AnomalyMap) -> None:
         """Send the picture beside a verdict."""
-        send(self._publisher, encode_map(anomaly_map))
+        send(self._maps, encode_map(anomaly_map))
 
     def publish_losses(self, most: int) -> None:
         """Send FAULT(frame_lost) for up to `most` lost parts of each line."""
@@ -103,6 +106,7 @@ class Outlet:
     def close(self) -> None:
         """Publish no more; what was sent gets a moment to leave."""
         self._publisher.close(linger=_LINGER_MS)
+        self._maps.close(linger=_LINGER_MS)
 
     def _tell_hearts(self, state: ServiceState, error: str) -> None:
         for line in self._lines.values():

@@ -27,7 +27,7 @@ from edge.detector.worker import Output, Worker
 from edge.lifecycle import Lifecycle, new_epoch
 from edge.messages import FaultReason, Frame, ServiceState, Verdict, frame_topic
 from edge.settings import Settings
-from edge.sockets import FRAME_HWM, VERDICT_HWM, Sockets, receive
+from edge.sockets import FRAME_HWM, MAP_HWM, VERDICT_HWM, Sockets, receive
 
 _POLL_MS = 50
 _LOSSES_A_PASS = 256
@@ -67,6 +67,7 @@ class DetectorService:
         self._queues = _queues(settings, name)
         self._outlet = Outlet(
             sockets.publisher(settings.detector_endpoint(name), VERDICT_HWM),
+            sockets.publisher(settings.maps_endpoint(name), MAP_HWM),
             replays := sockets.replay_server(settings.replay_endpoint(name)),
             self._lines,
             log,

@@ -36,6 +36,7 @@ def judged(header: FrameHeader, inspection: Inspection, stamp: Stamp, timings: T
         calibrated=inspection.calibrated,
         s_global=inspection.s_global,
         s_local_max=inspection.s_local_max,
+        side_was_empty=inspection.side_was_empty,
         region=_region(inspection),
         reasons=tuple(Reason(reason.text[:LONGEST_TEXT], reason.similarity) for reason in inspection.reasons),
         timings=timings,

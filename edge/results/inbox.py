@@ -27,9 +27,8 @@ from edge.messages import (
     verdict_topic,
 )
 from edge.settings import Settings
-from edge.sockets import BEAT_HWM, VERDICT_HWM, Socket, Sockets, offer, receive
+from edge.sockets import BEAT_HWM, MAP_HWM, VERDICT_HWM, Socket, Sockets, offer, receive
 
-_MAP_HWM = 64  # pictures are large, and verdicts matter more
 # Bound the time between two beats when much comes at once.
 _MESSAGES_A_PASS = 500
 _MAPS_A_PASS = 16
@@ -77,7 +76,11 @@ class Inbox:
             [beat_topic("camera", line) for line in self._lines],
             BEAT_HWM,
         )
-        self._maps = sockets.subscriber(detectors, map(map_topic, self._lines), _MAP_HWM)
+        self._maps = sockets.subscriber(
+            [settings.maps_endpoint(name) for name in settings.detectors()],
+            [map_topic(line) for line in self._lines],
+            MAP_HWM,
+        )
         clients = {
             name: sockets.replay_client(settings.replay_endpoint(name)) for name in settings.detectors()
         }

@@ -128,7 +128,8 @@ class Bench:
             line: self.sockets.watched_publisher(settings.camera_endpoint(line), 1000)
             for line in settings.lines
         }
-        self._heard = self.sockets.subscriber([settings.detector_endpoint("main")], [b""], VERDICT_HWM)
+        endpoints = [settings.detector_endpoint("main"), settings.maps_endpoint("main")]
+        self._heard = self.sockets.subscriber(endpoints, [b""], VERDICT_HWM)
         self._thread = threading.Thread(target=self._serve, args=[settings])
         self._thread.start()
         for line in settings.lines_of("main"):

@@ -59,3 +59,12 @@ def test_verdicts_are_counted_by_result() -> None:
         accounts.published(verdict, encode_verdict(verdict))
     counters = accounts.heart.counters
     assert [counters[name] for name in ("judged", "ok", "ng", "fault", "stale")] == [2, 1, 1, 1, 1]
+
+
+def test_an_emptied_prompt_side_is_counted() -> None:
+    """A part judged with all prompts of a side, for want of any that tell, shows in the beat."""
+    accounts = line()
+    for seq, emptied in enumerate((True, False, True)):
+        verdict = Verdict("line1", 1, seq, "", Result.OK, score=0.1, threshold=0.5, side_was_empty=emptied)
+        accounts.published(verdict, encode_verdict(verdict))
+    assert accounts.heart.counters["side_was_empty"] == 2

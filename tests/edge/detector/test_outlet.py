@@ -11,7 +11,7 @@ from edge.detector.line import Line
 from edge.detector.outlet import Outlet
 from edge.detector.verdicts import Stamp
 from edge.messages import Part, ServiceState, beat_topic, decode_beat
-from edge.sockets import BEAT_HWM, Sockets
+from edge.sockets import BEAT_HWM, MAP_HWM, Sockets
 
 
 def test_change_of_state_is_told_at_once(
@@ -21,9 +21,10 @@ def test_change_of_state_is_told_at_once(
     with Sockets() as sockets:
         endpoint = f"ipc://{runtime_dir}/detector.sock"
         publisher = sockets.watched_publisher(endpoint, BEAT_HWM)
+        maps = sockets.publisher(f"ipc://{runtime_dir}/maps.sock", MAP_HWM)
         replays = sockets.replay_server(f"ipc://{runtime_dir}/replay.sock")
         lines = {"line1": Line("line1", 1, Stamp("main", 0), 10)}
-        outlet = Outlet(publisher, replays, lines, structlog.stdlib.get_logger())
+        outlet = Outlet(publisher, maps, replays, lines, structlog.stdlib.get_logger())
         listener = sockets.subscriber([endpoint], [beat_topic("detector", "line1")], BEAT_HWM)
         receive_within(publisher)
         assert outlet.beat(ServiceState.STARTING, "")

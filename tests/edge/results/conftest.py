@@ -96,10 +96,12 @@ class Box:
         self.detector_state = ServiceState.READY
         self.history: list[Verdict] = []
         self.replays_asked = 0
+        self._maps_heard = False
         self.told: Beat | None = None
         self._sockets = Sockets()
         self._camera = self._sockets.publisher(self.settings.camera_endpoint("line1"), 1000)
         self._detector = self._sockets.publisher(self.settings.detector_endpoint("main"), 1000)
+        self._maps = self._sockets.watched_publisher(self.settings.maps_endpoint("main"), 1000)
         self._replays = self._sockets.replay_server(self.settings.replay_endpoint("main"))
         self._results = self._sockets.subscriber([self.settings.results_endpoint()], [b"beat/"], 1000)
         self._due_s = 0.0
@@ -127,8 +129,11 @@ class Box:
             send(self._detector, encode_verdict(verdict))
 
     def publish_map(self, picture: AnomalyMap) -> None:
-        """The detector publishes a picture."""
-        send(self._detector, encode_map(picture))
+        """The detector publishes a picture, once the service listens for pictures."""
+        if not self._maps_heard:
+            assert self._maps.poll(15_000), "the service does not subscribe to maps"
+            self._maps_heard = True
+        send(self._maps, encode_map(picture))
 
     def publish_raw(self, parts: list[Part]) -> None:
         """The detector publishes something odd."""
