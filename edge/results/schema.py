@@ -24,6 +24,7 @@ CREATE TABLE verdicts (
     calibrated INTEGER NOT NULL,
     s_global REAL,
     s_local_max REAL,
+    side_was_empty INTEGER NOT NULL,
     region TEXT,
     reasons TEXT NOT NULL,
     prompts TEXT NOT NULL,
