@@ -207,6 +207,11 @@ class Settings(BaseSettings):
         """The environment wins over the file (which arrives as init settings)."""
         return env_settings, init_settings
 
+    @property
+    def database(self) -> Path:
+        """The record of verdicts and alarms (SQLite)."""
+        return self.paths.state / self.results.database
+
     def lines_of(self, detector: str) -> dict[str, LineSettings]:
         """The lines that the detector of this name judges, by name."""
         return {name: line for name, line in self.lines.items() if line.detector == detector}

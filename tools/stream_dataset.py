@@ -8,7 +8,6 @@ processes are those that a person would start. Where mbpoll is installed, it rea
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -25,10 +24,9 @@ from alfa.cli.entry import run
 from alfa.errors import BadInput, Fault
 from alfa.images import list_images
 from alfa.prompting.promptset import find_prompt_file
+from edge.demo.learning import Product, learn, write_config
 from edge.demo.line_run import Run, run_line
 from edge.demo.pictures import write_overlays
-from edge.demo.processes import run_command, script
-from edge.demo.stage import free_port
 from edge.demo.summary import summarise, verdict_row
 from edge.messages import Verdict
 from edge.plc.registers import IMAGE_LENGTH
@@ -60,12 +58,15 @@ def stream(
     output = output.resolve()
     images = _link_test_images(data, output / "images")
     with tempfile.TemporaryDirectory(prefix=_RUNTIME_PREFIX) as runtime:
-        bank, calibration = output / "bank.safetensors", output / "calibration.json"
-        prompt_file = find_prompt_file(prompts)
+        product = Product(data / "train" / GOOD, find_prompt_file(prompts), taught, calibrated, alpha)
         console.print(f"teaching {taught}, calibrating on {calibrated} other good images ...")
-        _learn(data / "train" / GOOD, prompt_file, bank, calibration, taught, calibrated, alpha, output)
-        config = output / "config.toml"
-        config.write_text(_config_text(prompt_file, bank, calibration, Path(runtime), output, rate))
+        learn(product, output)
+        source: dict[str, str | int | float] = {
+            "kind": "folder",
+            "path": str(output / "images"),
+            "rate_hz": rate,
+        }
+        config = write_config(product, LINE, source, output, Path(runtime), MAX_AGE_MS)
         settings = load_settings(config)
 
         def describe(verdict: Verdict) -> str:
@@ -76,8 +77,7 @@ def stream(
 
         finished = run_line(config, settings, LINE, len(images), output, console, describe, read_with_mbpoll)
     defective = {seq: images[seq].parent.name != GOOD for seq in finished.heard.verdicts}
-    database = settings.paths.state / settings.results.database
-    summary = summarise(finished, len(images), defective, database, alpha)
+    summary = summarise(finished, len(images), defective, settings.database, alpha)
     console.print(
         summary.table(f"{data.name}: {taught} taught, {calibrated} calibrated, {len(images)} streamed")
     )
@@ -123,51 +123,6 @@ def _interleaved(test: Path) -> Iterator[Path]:
     kinds = [list_images(kind) for kind in sorted(test.iterdir()) if kind.is_dir()]
     for place in range(max(map(len, kinds))):
         yield from (images[place] for images in kinds if place < len(images))
-
-
-def _learn(
-    good: Path,
-    prompts: Path,
-    bank: Path,
-    calibration: Path,
-    taught: int,
-    calibrated: int,
-    alpha: float,
-    logs: Path,
-) -> None:
-    teach = (script("alfa-bank"), "teach", str(good), "--limit", str(taught), "--out", str(bank))
-    run_command("alfa-bank", teach, logs)
-    calibrate = (
-        *(script("alfa-calibrate"), str(good), "--skip", str(taught), "--limit", str(calibrated)),
-        *("--alpha", str(alpha), "--prompts", str(prompts), "--bank", str(bank), "--out", str(calibration)),
-    )
-    run_command("alfa-calibrate", calibrate, logs)
-
-
-def _config_text(
-    prompts: Path, bank: Path, calibration: Path, runtime: Path, output: Path, rate: float
-) -> str:
-    quoted = json.dumps
-    return f"""\
-[paths]
-prompts = {quoted(str(prompts.parent))}
-state = {quoted(str(output / "state"))}
-runtime = {quoted(str(runtime))}
-
-[results]
-no_verdict_after_ms = {2 * MAX_AGE_MS}
-
-[plc]
-port = {free_port()}
-
-[lines.{LINE}]
-prompts = {quoted(prompts.stem)}
-bank = {quoted(str(bank))}
-calibration = {quoted(str(calibration))}
-recipe = 1
-max_age_ms = {MAX_AGE_MS}
-source = {{ kind = "folder", path = {quoted(str(output / "images"))}, rate_hz = {rate} }}
-"""
 
 
 def _auroc(finished: Run, defective: dict[int, bool]) -> float:

@@ -48,7 +48,7 @@ def demo(
 
         finished = run_line(stage.config, stage.settings, LINE, parts, output, console, describe)
     defective = {seq: truth(stage.source, seq).defective for seq in finished.heard.verdicts}
-    summary = summarise(finished, parts, defective, stage.database, ALPHA)
+    summary = summarise(finished, parts, defective, stage.settings.database, ALPHA)
     console.print(summary.table(f"line {LINE}: {parts} parts at {rate:g} a second"))
     pictures = write_overlays(finished.heard, output)
     console.print(f"{pictures} pictures and the logs are in {output}")

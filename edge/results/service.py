@@ -69,7 +69,7 @@ class ResultsService:
         # First: whoever holds the endpoint is the only writer of the record, and changes its schema alone.
         self._beats = sockets.publisher(settings.results_endpoint(), BEAT_HWM)
         evidence = _evidence_store(settings)
-        self._record = Record.open(settings.paths.state / settings.results.database)
+        self._record = Record.open(settings.database)
         counters = {name: line.heart.counters for name, line in self._lines.items()}
         self._inbox = Inbox(sockets, settings, counters, log)
         self._books = Bookkeeper(self._record, self._lines, log)

@@ -105,7 +105,7 @@ class Plant:
 
     def recorded(self) -> list[tuple[int, int, str, float | None]]:
         """(epoch, seq, result, score) of every row of the record, in the order they were written."""
-        database = self.settings.paths.state / self.settings.results.database
+        database = self.settings.database
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
             return connection.execute("SELECT epoch, seq, result, score FROM verdicts ORDER BY id").fetchall()
 

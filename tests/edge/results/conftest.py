@@ -88,7 +88,7 @@ class Box:
 
     def __init__(self, config: Path) -> None:
         self.settings = load_settings(config)
-        self.database = self.settings.paths.state / self.settings.results.database
+        self.database = self.settings.database
         self.beating = {"camera", "detector"}
         self.captured = 0
         self.camera_epoch = 7
