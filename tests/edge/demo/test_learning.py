@@ -13,7 +13,7 @@ def test_the_written_config_is_read_back(tmp_path: Path, runtime_dir: Path) -> N
     odd = tmp_path / 'te"il\\e ü'
     odd.mkdir()
     product = Product(odd / "good", odd / "prompts" / "metal_nut.toml", taught=4, calibrated=19, alpha=0.05)
-    source = {"kind": "folder", "path": str(odd / "images"), "rate_hz": 0.5}
+    source: dict[str, str | int | float] = {"kind": "folder", "path": str(odd / "images"), "rate_hz": 0.5}
     settings = load_settings(write_config(product, "parts", source, odd, runtime_dir, max_age_ms=1000))
     line = settings.lines["parts"]
     assert line.source == FolderSource(kind="folder", path=odd / "images", rate_hz=0.5)
