@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from alfa.errors import BadInput
 
 HASH_DIGITS = 16
 _CHUNK_BYTES = 1 << 20
@@ -32,6 +36,23 @@ def write_atomic(path: Path, content: bytes) -> None:
         temporary.unlink()
         raise
     _sync_directory(path.parent)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Within it, a text file the user named that cannot be read is bad input.
+
+    Raises:
+        BadInput: it is missing, unreadable or not UTF-8.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise BadInput(path, "", None, "no such file; check the path") from error
+    except OSError as error:
+        raise BadInput(path, "", None, f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(path, "", None, f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
 
 
 def content_hash(content: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from alfa.errors import BadInput
+from alfa.files import reading
 
 EMBEDDED_MODEL = "alfa-mini"
 # Where pydantic's own words speak of Python instead of TOML.
@@ -86,15 +87,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         BadInput: it is missing, unreadable, not UTF-8 or not TOML.
     """
-    try:
+    with reading(path):
         # Some editors on Windows start UTF-8 files with a byte order mark.
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise BadInput(path, "", None, "no such file; check the path") from error
-    except OSError as error:
-        raise BadInput(path, "", None, f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(path, "", None, f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        text = path.read_text(encoding="utf-8-sig")
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(path, "", None, f"is not valid TOML: {error}") from error
     except RecursionError as error:

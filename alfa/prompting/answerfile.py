@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from alfa.errors import BadInput
+from alfa.files import reading
 from alfa.prompting.queries import Answer, Query, Section
 
 _ANSWER_MARK = "--- answer ---"
@@ -35,7 +36,11 @@ def read_answers(path: Path) -> list[Answer]:
     Raises:
         BadInput: missing, not UTF-8, too large, without any query header, or a header without answer mark.
     """
-    answers = list(_answers(path, _read_text(path).splitlines()))
+    with reading(path):
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise BadInput(path, "", None, "is larger than 10 MB; that is no answer sheet")
+        text = path.read_text(encoding="utf-8-sig")
+    answers = list(_answers(path, text.splitlines()))
     if not answers:
         advice = (
             "holds no `=== normal 1 ===` header; start from the output of alfa-prompts generate --dry-run"
@@ -64,16 +69,3 @@ def _answers(path: Path, lines: list[str]) -> Iterator[Answer]:
             raise BadInput(path, f"line {start + 1}", header[0].strip(), advice)
         query = Query(Section(header[1].lower()), "\n".join(block[:mark]).strip())
         yield Answer(query, "\n".join(block[mark + 1 :]).strip())
-
-
-def _read_text(path: Path) -> str:
-    try:
-        if path.stat().st_size > _LARGEST_BYTES:
-            raise BadInput(path, "", None, "is larger than 10 MB; that is no answer sheet")
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise BadInput(path, "", None, "no such file; check the path") from error
-    except OSError as error:
-        raise BadInput(path, "", None, f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(path, "", None, f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
