@@ -312,6 +312,13 @@ class ReplayRequest:
 _Header = TypeVar("_Header", FrameHeader, Verdict, MapHeader, Beat, ReplayRequest)
 
 
+def missing_verdict(line: str, epoch: int, seq: int, fault: FaultReason, detail: str) -> Verdict:
+    """FAULT of a part of which nothing but its number is known."""
+    return Verdict(
+        line=line, epoch=epoch, seq=seq, part_id="", result=Result.FAULT, fault=fault, detail=detail
+    )
+
+
 def frame_topic(line: str) -> bytes:
     """`frame/{line}/`."""
     return f"frame/{line}/".encode()

@@ -6,7 +6,17 @@ import dataclasses
 from dataclasses import dataclass
 
 from alfa.inspector import Inspection
-from edge.messages import LONGEST_TEXT, FaultReason, FrameHeader, Reason, Region, Result, Timings, Verdict
+from edge.messages import (
+    LONGEST_TEXT,
+    FaultReason,
+    FrameHeader,
+    Reason,
+    Region,
+    Result,
+    Timings,
+    Verdict,
+    missing_verdict,
+)
 
 _NS_PER_MS = 1e6
 
@@ -57,16 +67,9 @@ def fault(
 
 def lost(line: str, epoch: int, seq: int, stamp: Stamp) -> Verdict:
     """FAULT(frame_lost) of a part that was captured and did not arrive."""
-    return Verdict(
-        line=line,
-        epoch=epoch,
-        seq=seq,
-        part_id="",
-        result=Result.FAULT,
-        fault=FaultReason.FRAME_LOST,
-        detail="captured, but the frame did not arrive",
-        **dataclasses.asdict(stamp),
-    )
+    detail = "captured, but the frame did not arrive"
+    blank = missing_verdict(line, epoch, seq, FaultReason.FRAME_LOST, detail)
+    return dataclasses.replace(blank, **dataclasses.asdict(stamp))
 
 
 def published(verdict: Verdict, wall_ns: int, mono_ns: int) -> Verdict:

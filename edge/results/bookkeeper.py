@@ -6,6 +6,7 @@ and writing is tried again and again.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from itertools import islice
 import structlog
 
 from alfa.errors import Fault
-from edge.messages import FaultCode, FaultReason, Result, Verdict, fault_code
+from edge.messages import FaultCode, FaultReason, Result, Verdict, fault_code, missing_verdict
 from edge.results.alarm import FaultAlarm, NgAlarm
 from edge.results.ledger import Standing
 from edge.results.line import Line
@@ -234,13 +235,6 @@ class _Alarms:
 
 
 def _no_verdict(line: str, epoch: int, seq: int) -> Verdict:
-    return Verdict(
-        line=line,
-        epoch=epoch,
-        seq=seq,
-        part_id="",
-        result=Result.FAULT,
-        fault=FaultReason.NO_VERDICT,
-        detail="captured, but no verdict came in time",
-        published_wall_ns=time.time_ns(),
-    )
+    detail = "captured, but no verdict came in time"
+    blank = missing_verdict(line, epoch, seq, FaultReason.NO_VERDICT, detail)
+    return dataclasses.replace(blank, published_wall_ns=time.time_ns())
