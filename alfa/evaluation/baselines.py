@@ -31,8 +31,9 @@ def local_contrast(image: RgbImage) -> Plane:
 
 
 def laplacian_energy(image: RgbImage) -> Plane:
-    """Squared Laplacian, averaged over a cell: how sharp and busy a place is."""
-    return cv2.blur(cv2.Laplacian(_grey(image), cv2.CV_32F) ** 2, (_CELL, _CELL))  # type: ignore[no-any-return]
+    """Root of the squared Laplacian's average over a cell: how sharp and busy a place is."""
+    energy = cv2.blur(cv2.Laplacian(_grey(image), cv2.CV_32F) ** 2, (_CELL, _CELL))
+    return np.sqrt(np.maximum(energy, 0))  # type: ignore[no-any-return]
 
 
 # The score of an image is the mean of its map.

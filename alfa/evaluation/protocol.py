@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from alfa.evaluation.baselines import BASELINES
 from alfa.evaluation.datasets import LabelledImage
-from alfa.evaluation.metrics import image_auroc, pixel_auroc
+from alfa.evaluation.metrics import PixelHistogram, Truth, image_metrics
 from alfa.files import file_hash
 from alfa.images import RgbImage
 from alfa.inspector import Inspector
@@ -51,7 +51,7 @@ def teach(inspector: Inspector, batches: Batches) -> Inspector:
     features = []
     for paths, pictures in batches:
         hashes += [file_hash(path) for path in paths]
-        features.append(backbone.encode_images(backbone.preprocess(pictures)))
+        features += [encoded for _, encoded in backbone.encode(pictures)]
     bank = MemoryBank.build(features, backbone, hashes, DEFAULT_CAP)
     taught = replace(recipe, bank=bank, binding=replace(recipe.binding, bank_hash=bank.content_hash))
     return Inspector(backbone, taught, inspector.settings)
@@ -85,7 +85,10 @@ def _result(
     images: Sequence[LabelledImage],
     masks: Sequence[NDArray[np.bool_] | None],
 ) -> Result:
-    known = [(mask, each) for mask, each in zip(masks, scored.maps, strict=False) if mask is not None]
-    has_defect = any(mask.any() for mask, _ in known)
-    pixel = pixel_auroc([mask for mask, _ in known], [each for _, each in known]) if has_defect else None
-    return Result(name, image_auroc([image.abnormal for image in images], scored.scores), pixel)
+    pixels = PixelHistogram()
+    for mask, each in zip(masks, scored.maps, strict=False):
+        if mask is not None:
+            pixels.update(each, Truth.of(mask))
+    known = pixels.metrics()
+    image = image_metrics([image.abnormal for image in images], scored.scores).auroc
+    return Result(name, image, None if known is None else known.auroc)
