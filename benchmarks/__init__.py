@@ -1,0 +1,1 @@
+"""ALFA beside other methods on the same weights and images."""

@@ -1,0 +1,47 @@
+"""Features small enough to score by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from alfa.backbone import ImageFeatures
+from alfa.windows import Grid
+
+FeatureMaker = Callable[..., ImageFeatures]
+
+
+@pytest.fixture(scope="session")
+def make_features() -> FeatureMaker:
+    """Features of one image, or of `count` random ones, on a grid; whatever is not given is random."""
+
+    def make(
+        rows: int = 2,
+        cols: int = 2,
+        *,
+        image: Tensor | None = None,
+        windows: tuple[Tensor, ...] | None = None,
+        patches: Tensor | None = None,
+        scales: tuple[int, ...] = (),
+        count: int = 1,
+        seed: int = 0,
+    ) -> ImageFeatures:
+        generator = torch.Generator().manual_seed(seed)
+
+        def unit(*shape: int) -> Tensor:
+            return functional.normalize(torch.randn(*shape, 4, generator=generator), dim=-1)
+
+        counts = [(rows - scale + 1) * (cols - scale + 1) for scale in scales]
+        return ImageFeatures(
+            grid=Grid(rows, cols),
+            image=unit(count) if image is None else image,
+            windows=tuple(unit(count, each) for each in counts) if windows is None else windows,
+            patches=unit(count, rows * cols) if patches is None else patches,
+            patch_joint=None,
+        )
+
+    return make
