@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +16,11 @@ from torch.nn import functional
 
 from alfa.errors import BadInput
 from alfa.prompting.promptset import PromptSet, sides
+
+# How much of each end of the other side's interval the form `robust` cuts off.
+DEFAULT_QUANTILE = 0.05
+
+ContextualForm = Literal["paper", "robust", "none"]
 
 
 class TextEncoder(Protocol):
@@ -92,7 +97,13 @@ def embed_prompts(encoder: TextEncoder, prompt_set: PromptSet, where: str = "pro
     return TextEmbeddings(*torch.split(encoder.encode_text(prompts), parts))
 
 
-def adapt(image: Tensor, text: TextEmbeddings, k: float = 1.0) -> AdaptedPrompts:
+def adapt(
+    image: Tensor,
+    text: TextEmbeddings,
+    k: float = 1.0,
+    form: ContextualForm = "paper",
+    quantile: float = DEFAULT_QUANTILE,
+) -> AdaptedPrompts:
     """Algorithm 1 for a batch: similarities (Eq. 2-3), contextual scores (Eq. 4), filter, unit means.
 
     A side that would become empty keeps all its prompts.
@@ -101,10 +112,18 @@ def adapt(image: Tensor, text: TextEmbeddings, k: float = 1.0) -> AdaptedPrompts
         image: f(x), (B, d), unit.
         text: the prompt set's embeddings.
         k: slope of Eq. 4.
+        form: `paper`: a prompt stays if it lies outside the other side's interval [min, max]; `robust`: the
+            same with an interval between quantiles, so that one outlier cannot widen it; `none`: all stay.
+        quantile: for `robust`, the part of the similarities cut off at each end, in [0, 0.5).
     """
-    scores = contextual_scores(image @ text.normal.T, image @ text.abnormal.T, k)
-    kept_normal, normal_was_empty = _keep(scores[0])
-    kept_abnormal, abnormal_was_empty = _keep(scores[1])
+    d_normal, d_abnormal = image @ text.normal.T, image @ text.abnormal.T
+    if form == "none":
+        s_normal, s_abnormal = torch.ones_like(d_normal), torch.ones_like(d_abnormal)
+    else:
+        cut = quantile if form == "robust" else 0.0
+        s_normal, s_abnormal = contextual_scores(d_normal, d_abnormal, k, cut)
+    kept_normal, normal_was_empty = _keep(s_normal)
+    kept_abnormal, abnormal_was_empty = _keep(s_abnormal)
     return AdaptedPrompts(
         normal=_unit_mean(kept_normal, text.normal),
         abnormal=_unit_mean(kept_abnormal, text.abnormal),
@@ -115,31 +134,44 @@ def adapt(image: Tensor, text: TextEmbeddings, k: float = 1.0) -> AdaptedPrompts
     )
 
 
-def contextual_scores(d_normal: Tensor, d_abnormal: Tensor, k: float = 1.0) -> tuple[Tensor, Tensor]:
+def contextual_scores(
+    d_normal: Tensor, d_abnormal: Tensor, k: float = 1.0, quantile: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """The contextual score S_c of every prompt (Eq. 4), from the similarities of Eq. 2 and 3.
 
     S_c = 2 sigma(k |D+ - D-|) - 1 = tanh(k |D+ - D-| / 2), D the distance to an interval. Eq. 4 as printed
     is sigma(k |D+ - D-|) and gives 1/2 at distance zero, where the text wants 0 and filters on it; this
     form gives the 0 and 1 of the text. A prompt lies inside its own side's interval, so its own D is 0 and
-    only the distance to the other side's interval remains.
+    only the distance to the other side's interval remains. With quantiles a prompt may lie outside its own
+    interval as well; that would let one in that lies deep in the other side's, so its own D stays out.
 
     Args:
         d_normal: d+ = <f(x), g(t+)>, (B, N+), Eq. 2.
         d_abnormal: d- = <f(x), g(t-)>, (B, N-), Eq. 3.
         k: slope.
+        quantile: the interval runs from this quantile to 1 minus it; 0 is the paper's [min, max].
 
     Returns:
         S_c of the normal (B, N+) and of the abnormal prompts (B, N-), each in [0, 1].
     """
-    s_normal = torch.tanh(k * _distance_to_interval(d_normal, d_abnormal) / 2)
-    s_abnormal = torch.tanh(k * _distance_to_interval(d_abnormal, d_normal) / 2)
+    s_normal = torch.tanh(k * _distance_to_interval(d_normal, d_abnormal, quantile) / 2)
+    s_abnormal = torch.tanh(k * _distance_to_interval(d_abnormal, d_normal, quantile) / 2)
     return s_normal, s_abnormal
 
 
-def _distance_to_interval(points: Tensor, side: Tensor) -> Tensor:
-    """D of Eq. 4: distance of each point (B, n) to the interval [min, max] of its row of `side` (B, m)."""
-    low, high = side.aminmax(dim=1, keepdim=True)
+def _distance_to_interval(points: Tensor, side: Tensor, quantile: float) -> Tensor:
+    """D of Eq. 4: distance of each point (B, n) to the interval of its row of `side` (B, m)."""
+    low, high = _interval(side, quantile)
     return torch.maximum(low - points, points - high).clamp_min(0)
+
+
+def _interval(side: Tensor, quantile: float) -> tuple[Tensor, Tensor]:
+    """Both ends per row of (B, m), (B, 1) each."""
+    if quantile == 0.0:
+        return side.aminmax(dim=1, keepdim=True)
+    ends = torch.tensor([quantile, 1 - quantile], dtype=side.dtype, device=side.device)
+    low, high = torch.quantile(side, ends, dim=1, keepdim=True)
+    return low, high
 
 
 def _keep(scores: Tensor) -> tuple[Tensor, Tensor]:

@@ -133,3 +133,52 @@ def test_a_batch_equals_its_images_one_by_one(batch: int, seed: int) -> None:
     whole = adapt(image, text).direction
     single = torch.cat([adapt(image[index : index + 1], text).direction for index in range(batch)])
     torch.testing.assert_close(whole, single, rtol=1e-4, atol=1e-5)
+
+
+def test_an_outlier_widens_the_papers_interval_but_not_the_robust_one() -> None:
+    """20 abnormal prompts at 0.6 and one at 0: normal ones at 0.3 lie inside [0, 0.6], but not in [0.6, 0.6]."""
+    text = TextEmbeddings(_at(0.3, 0.3), _at(*[0.6] * 20, 0.0), _at())
+    image = torch.tensor([[1.0, 0.0]])
+    paper = adapt(image, text, form="paper")
+    robust = adapt(image, text, form="robust", quantile=0.05)
+    assert paper.normal_was_empty.item()
+    assert not robust.normal_was_empty.item()
+    assert robust.kept_normal.all()
+
+
+def test_a_prompt_deep_in_the_other_sides_interval_is_left_out_by_the_robust_form() -> None:
+    """The normal outlier at 0.6 is outside its own quantiles too; only the abnormal interval counts."""
+    text = TextEmbeddings(_at(*[0.1] * 20, 0.6), _at(0.5, 0.6, 0.7), _at())
+    adapted = adapt(torch.tensor([[1.0, 0.0]]), text, form="robust", quantile=0.05)
+    assert adapted.kept_normal.tolist() == [[True] * 20 + [False]]
+
+
+def test_without_contextual_scoring_all_prompts_stay() -> None:
+    """The form `none` keeps prompts that the paper's would leave out, and empties no side."""
+    text = TextEmbeddings(_at(0.1, 0.3, 0.5), _at(0.3, 0.6), _at())
+    adapted = adapt(torch.tensor([[1.0, 0.0]]), text, form="none")
+    assert adapted.kept_normal.all()
+    assert adapted.kept_abnormal.all()
+    assert not adapted.normal_was_empty.item()
+    torch.testing.assert_close(adapted.normal[0], functional.normalize(text.normal.mean(dim=0), dim=0))
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 500))
+def test_robust_at_quantile_zero_is_the_papers(normal: int, abnormal: int, seed: int) -> None:
+    """Quantiles 0 and 1 are minimum and maximum."""
+    text, image = _text(normal, abnormal, 5, seed), _unit(3, 5, seed=seed + 1)
+    robust = adapt(image, text, form="robust", quantile=0.0)
+    assert torch.equal(robust.kept_normal, adapt(image, text).kept_normal)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 500), st.floats(0.01, 0.49))
+def test_the_robust_interval_leaves_out_no_more_than_the_papers(
+    normal: int, abnormal: int, seed: int, quantile: float
+) -> None:
+    """A narrower interval can only let more prompts in: S_c grows everywhere."""
+    text, image = _text(normal, abnormal, 5, seed), _unit(3, 5, seed=seed + 1)
+    d_normal, d_abnormal = image @ text.normal.T, image @ text.abnormal.T
+    paper = contextual_scores(d_normal, d_abnormal)
+    robust = contextual_scores(d_normal, d_abnormal, quantile=quantile)
+    for wide, narrow in zip(paper, robust, strict=True):
+        assert torch.all(narrow >= wide - 1e-6)
