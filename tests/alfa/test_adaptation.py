@@ -136,7 +136,7 @@ def test_a_batch_equals_its_images_one_by_one(batch: int, seed: int) -> None:
 
 
 def test_an_outlier_widens_the_papers_interval_but_not_the_robust_one() -> None:
-    """20 abnormal prompts at 0.6 and one at 0: normal ones at 0.3 lie inside [0, 0.6], but not in [0.6, 0.6]."""
+    """Abnormal: twenty at 0.6, one at 0; normal ones at 0.3 lie inside [0, 0.6], not in [0.6, 0.6]."""
     text = TextEmbeddings(_at(0.3, 0.3), _at(*[0.6] * 20, 0.0), _at())
     image = torch.tensor([[1.0, 0.0]])
     paper = adapt(image, text, form="paper")
