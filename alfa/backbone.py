@@ -8,8 +8,11 @@ the windows of the whole batch go through the tower together.
 from __future__ import annotations
 
 import json
+import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,24 +30,42 @@ from alfa.windows import Grid, window_layout
 
 if TYPE_CHECKING:
     from alfa.pretrained import ClipModel
+    from alfa.towers import Tower
 
 _TEXT_BATCH = 256
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Part of the hash: a bank made with another way of resizing must not fit.
-_RESIZE = "squash; area when shrinking, else cubic"
+_RESIZE = "area when shrinking, else cubic"
+# A part longer than this many times its width is squashed after all: fewer rows of patches show nothing.
+_FEWEST_ROWS = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelBatch:
+    """Preprocessed images of one size.
+
+    Attributes:
+        positions: of the n images in the list that was given to `Backbone.prepare`.
+        pixels: (n, 3, h, w) on the device, in the tower's dtype.
+    """
+
+    positions: tuple[int, ...]
+    pixels: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFeatures:
-    """The embeddings of a batch of B images; all rows float32 of unit length.
+    """The embeddings of a batch of B images of one size; all rows float32 of unit length.
 
     Attributes:
+        grid: P patches in rows and columns.
         image: f(x), (B, d).
         windows: per scale, (B, N_s, d).
         patches: (B, P, c), the tower's own patch tokens, for the memory bank.
         patch_joint: (B, P, d), patch tokens in the joint space, or None where the model has none.
     """
 
+    grid: Grid
     image: Tensor
     windows: tuple[Tensor, ...]
     patches: Tensor
@@ -53,6 +74,7 @@ class ImageFeatures:
     def select(self, index: Tensor | Sequence[int] | slice) -> ImageFeatures:
         """The features of some images of the batch, by positions, mask or slice."""
         return ImageFeatures(
+            grid=self.grid,
             image=self.image[index],
             windows=tuple(level[index] for level in self.windows),
             patches=self.patches[index],
@@ -61,16 +83,17 @@ class ImageFeatures:
 
 
 class Backbone:
-    """A loaded model on its device. Not for several threads at once: `preprocess` reuses its buffer.
+    """A loaded model on its device. Not for several threads at once: `prepare` reuses its buffer.
 
     Attributes:
         settings: what it was loaded with.
         model_id: name and origin of the weights.
         weights_hash: 16 hex digits naming the weights.
         preprocess_hash: 16 hex digits naming size, resizing and normalisation.
-        grid: the patch grid.
+        grid: the patch grid of an image of the model's own shape.
         scales: window sides in patches, one entry of `ImageFeatures.windows` each.
-        image_size: (h, w) in pixels.
+        image_size: (h, w) in pixels, of such an image.
+        patch_size: side of a patch in pixels.
         embed_dim: d, of the joint space.
         patch_dim: c, of the tower's patch tokens.
         context_length: longest prompt in tokens, start and end included.
@@ -92,18 +115,20 @@ class Backbone:
         self._tower = tower_of(self._clip.visual, settings.name)
         self.model_id = model.model_id
         self.weights_hash = model.weights_hash
-        self.grid: Grid = self._tower.grid
-        self.image_size = self._tower.image_size
+        self.patch_size = self._tower.patch_size
+        self.grid = _square_or_native_grid(self._tower, settings.resolution)
+        self.image_size = (self.grid.rows * self.patch_size, self.grid.cols * self.patch_size)
         self.patch_dim = self._tower.patch_dim
         self.scales = settings.scales
+        for scale in self.scales:
+            window_layout(self.grid, scale)  # refuses a scale that does not fit, before any image comes
         self.context_length: int = model.tokenizer.context_length
-        self._positions = tuple(self._token_positions(scale) for scale in self.scales)
         self._window_batch = settings.window_batch
         projection = model.patch_projection if settings.patch_level else None
         self._patch_projection = None if projection is None else projection.to(self.device)
         self._gain, self._shift = _normalisation(model.mean, model.std, self.device)
-        self.preprocess_hash = _preprocess_hash(self.image_size, model.mean, model.std)
-        self._staging = torch.empty(0, *self.image_size, 3, dtype=torch.uint8)
+        self.preprocess_hash = _preprocess_hash(self.image_size, settings.keep_aspect, model.mean, model.std)
+        self._staging = torch.empty(0, dtype=torch.uint8)
         self.embed_dim: int = self.encode_text([""]).shape[1]
 
     @classmethod
@@ -132,42 +157,60 @@ class Backbone:
         _device(settings.device)
         return cls(open_directory(directory), settings)
 
-    def preprocess(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """Resize straight to the model's size and normalise.
+    def grid_for(self, height: int, width: int) -> Grid:
+        """The patch grid of an image: as many patches as the model's own, in the image's shape.
+
+        A part that is 2.6 times as long as wide gets 2.6 times as many columns as rows; squashed into a
+        square, its defects would be squashed as well.
+
+        Args:
+            height: of the image, in pixels.
+            width: of the image, in pixels.
+        """
+        if not self.settings.keep_aspect:
+            return self.grid
+        fewest = min(max(_FEWEST_ROWS, *self.scales), self.grid.rows, self.grid.cols)
+        shorter, longer = sorted((height, width))
+        across = max(fewest, round(math.sqrt(self.grid.patches * shorter / longer)))
+        along = min(round(math.sqrt(self.grid.patches * longer / shorter)), self.grid.patches // fewest)
+        return Grid(across, along) if height <= width else Grid(along, across)
+
+    def prepare(self, images: Sequence[NDArray[np.uint8]]) -> list[PixelBatch]:
+        """Resize and normalise; images that get the same grid go into the same batch.
 
         Args:
             images: RGB, uint8, (H, W, 3), of any sizes.
-
-        Returns:
-            (B, 3, h, w) on the device, in the tower's dtype.
         """
-        staging = self._staging_for(len(images))
-        size = (self.image_size[1], self.image_size[0])
-        # The one loop over images: every camera may have its own size.
-        for image, target in zip(images, staging.numpy(), strict=True):
-            shrinking = image.shape[0] * image.shape[1] > size[0] * size[1]
-            cv2.resize(
-                image, size, dst=target, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-            )
-        pixels = staging.to(self.device).permute(0, 3, 1, 2).to(torch.float32)
-        return torch.addcmul(self._shift, pixels, self._gain).to(self.dtype)
+        groups: defaultdict[Grid, list[int]] = defaultdict(list)
+        for position, image in enumerate(images):
+            groups[self.grid_for(*image.shape[:2])].append(position)
+        return [
+            PixelBatch(tuple(positions), self._pixels([images[each] for each in positions], grid))
+            for grid, positions in groups.items()
+        ]
 
     @torch.inference_mode()
     def encode_images(self, pixels: Tensor) -> ImageFeatures:
-        """All embeddings of a batch of preprocessed images.
+        """All embeddings of a batch of images of one size.
 
         Args:
-            pixels: (B, 3, h, w), as `preprocess` gives it.
+            pixels: (B, 3, h, w), as `prepare` gives them; h and w are multiples of the patch size.
         """
+        grid = Grid(pixels.shape[2] // self.patch_size, pixels.shape[3] // self.patch_size)
         tokens = self._tower.embed(pixels)
         hidden = self._tower.transform(tokens)
         patches = self._tower.patches(hidden).float()
         return ImageFeatures(
+            grid=grid,
             image=_unit(self._tower.pool(hidden)),
-            windows=tuple(self._encode_windows(tokens, positions) for positions in self._positions),
+            windows=tuple(self._encode_windows(tokens, grid, scale) for scale in self.scales),
             patches=_unit(patches),
             patch_joint=None if self._patch_projection is None else _unit(self._patch_projection(patches)),
         )
+
+    def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[tuple[int, ...], ImageFeatures]]:
+        """`prepare` and `encode_images`: per size of image, their positions in the list and their features."""
+        return [(batch.positions, self.encode_images(batch.pixels)) for batch in self.prepare(images)]
 
     @torch.inference_mode()
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
@@ -180,8 +223,9 @@ class Backbone:
         """Tokens of each prompt, start and end tokens included, before any cut."""
         return self._model.token_counts(prompts)
 
-    def _encode_windows(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """(B, T, c) embedded tokens and (N, L) token positions of N windows -> (B, N, d)."""
+    def _encode_windows(self, tokens: Tensor, grid: Grid, scale: int) -> Tensor:
+        """(B, T, c) embedded tokens -> (B, N, d) of all N windows of a scale."""
+        positions = self._window_positions(grid, scale)
         images, length, width = tokens.shape
         offsets = torch.arange(images, device=self.device)[:, None, None] * length
         rows = (offsets + positions).flatten(0, 1)
@@ -190,18 +234,49 @@ class Backbone:
         pooled = torch.cat([self._tower.pool(self._tower.transform(flat[part])) for part in passes])
         return _unit(pooled).view(images, len(positions), -1)
 
-    def _token_positions(self, scale: int) -> Tensor:
-        """(N, prefix + s*s): where in an image's tokens each window finds its own."""
-        prefix = self._tower.prefix
-        patches = window_layout(self.grid, scale, self.device).indices + prefix
-        return torch.cat([torch.arange(prefix, device=self.device).expand(len(patches), -1), patches], dim=1)
+    def _window_positions(self, grid: Grid, scale: int) -> Tensor:
+        return _window_positions(grid, scale, self._tower.prefix, self.device)
 
-    def _staging_for(self, count: int) -> Tensor:
-        """The first `count` images of the reused buffer, page-locked where a GPU fetches them."""
-        if len(self._staging) < count:
+    def _pixels(self, images: Sequence[NDArray[np.uint8]], grid: Grid) -> Tensor:
+        """(n, 3, h, w) of images that share a grid."""
+        size = (grid.cols * self.patch_size, grid.rows * self.patch_size)
+        staging = self._staging_for(len(images), size[1], size[0])
+        # The one loop over images: every camera may have its own size.
+        for image, target in zip(images, staging.numpy(), strict=True):
+            shrinking = image.shape[0] * image.shape[1] > size[0] * size[1]
+            cv2.resize(
+                image, size, dst=target, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
+            )
+        pixels = staging.to(self.device).permute(0, 3, 1, 2).to(torch.float32)
+        return torch.addcmul(self._shift, pixels, self._gain).to(self.dtype)
+
+    def _staging_for(self, count: int, height: int, width: int) -> Tensor:
+        """(count, height, width, 3) of the reused buffer, page-locked where a GPU fetches it."""
+        needed = count * height * width * 3
+        if self._staging.numel() < needed:
             pinned = self.device.type == "cuda"
-            self._staging = torch.empty(count, *self.image_size, 3, dtype=torch.uint8, pin_memory=pinned)
-        return self._staging[:count]
+            self._staging = torch.empty(needed, dtype=torch.uint8, pin_memory=pinned)
+        return self._staging[:needed].view(count, height, width, 3)
+
+
+@lru_cache(maxsize=64)
+def _window_positions(grid: Grid, scale: int, prefix: int, device: torch.device) -> Tensor:
+    """(N, prefix + s*s): where in an image's tokens each window finds its own."""
+    patches = window_layout(grid, scale, device).indices + prefix
+    return torch.cat([torch.arange(prefix, device=device).expand(len(patches), -1), patches], dim=1)
+
+
+def _square_or_native_grid(tower: Tower, resolution: int) -> Grid:
+    """The grid at the model's own size, or of a square image of `resolution` pixels a side."""
+    patch = tower.patch_size
+    if not resolution:
+        return Grid(tower.image_size[0] // patch, tower.image_size[1] // patch)
+    if resolution % patch:
+        near = max(1, round(resolution / patch)) * patch
+        raise BadInput(
+            "model", "resolution", resolution, f"is no multiple of the patch size {patch}; use {near}"
+        )
+    return Grid(resolution // patch, resolution // patch)
 
 
 def _unit(embeddings: Tensor) -> Tensor:
@@ -233,6 +308,8 @@ def _normalisation(
     return 1 / (255 * stds), -means / stds
 
 
-def _preprocess_hash(size: tuple[int, int], mean: tuple[float, ...], std: tuple[float, ...]) -> str:
-    described = {"size": size, "mean": mean, "std": std, "resize": _RESIZE}
+def _preprocess_hash(
+    size: tuple[int, int], keep_aspect: bool, mean: tuple[float, ...], std: tuple[float, ...]
+) -> str:
+    described = {"size": size, "aspect": keep_aspect, "mean": mean, "std": std, "resize": _RESIZE}
     return content_hash(json.dumps(described, sort_keys=True).encode())

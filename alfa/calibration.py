@@ -154,14 +154,14 @@ def calibrate(inspections: Sequence[Judged], alpha: float, binding: Binding) -> 
     rank = conformal_rank(len(inspections), alpha)
     _require_finite(inspections)
     scores = np.array([inspection.score for inspection in inspections])
-    maps = np.stack([inspection.anomaly_map for inspection in inspections]).astype(np.float32)
+    maps = [inspection.anomaly_map.astype(np.float32) for inspection in inspections]
     return Calibration(
         n=len(inspections),
         alpha=alpha,
         score_median=float(np.median(scores)),
         score_threshold=float(np.sort(scores)[rank - 1]),
-        map_median=float(np.median(maps)),
-        map_threshold=float(np.sort(maps.max(axis=(1, 2)))[rank - 1]),
+        map_median=float(np.median(np.concatenate([each.ravel() for each in maps]))),
+        map_threshold=float(np.sort([each.max() for each in maps])[rank - 1]),
         weights_hash=binding.weights_hash,
         prompts_hash=binding.prompts_hash,
         bank_hash=binding.bank_hash,

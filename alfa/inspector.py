@@ -22,9 +22,9 @@ from alfa.prompting.promptset import PromptSet, load_prompt_set
 from alfa.region import Region, region_above
 from alfa.scoring import global_score, image_score, local_map
 from alfa.settings import ModelSettings
-from alfa.windows import Grid, to_pixels
+from alfa.windows import to_pixels
 
-__all__ = ["Inspection", "Inspector", "Reason", "Recipe", "Region", "judge"]
+__all__ = ["Inspection", "Inspector", "Reason", "Recipe", "Region", "Scores", "judge", "score"]
 
 # Where good and abnormal prompts weigh the same; without calibration nothing better is known.
 UNCALIBRATED_THRESHOLD = 0.5
@@ -88,8 +88,7 @@ class Recipe:
         text: their embeddings.
         bank: features of good parts, where taught.
         calibration: thresholds, where calibrated.
-        grid: the backbone's patch grid.
-        map_size: (h, w) of the maps.
+        patch_size: side of a patch in pixels; maps have the size of the image that the model sees.
         binding: hashes of model, prompts, bank and method: what its scores depend on.
     """
 
@@ -97,8 +96,7 @@ class Recipe:
     text: TextEmbeddings
     bank: MemoryBank | None
     calibration: Calibration | None
-    grid: Grid
-    map_size: tuple[int, int]
+    patch_size: int
     binding: Binding
 
     @classmethod
@@ -138,8 +136,7 @@ class Recipe:
             calibration=None
             if calibration_path is None
             else _matching_calibration(binding, calibration_path),
-            grid=backbone.grid,
-            map_size=backbone.image_size,
+            patch_size=backbone.patch_size,
             binding=binding,
         )
 
@@ -203,10 +200,48 @@ class Inspector:
 
     def inspect(self, images: Sequence[NDArray[np.uint8]]) -> list[Inspection]:
         """Judge images (H, W, 3) RGB uint8 of any size, as one batch."""
-        if not images:
-            return []
-        features = self.backbone.encode_images(self.backbone.preprocess(images))
-        return judge(features, self.recipe, self.settings, [image.shape[:2] for image in images])
+        inspections: dict[int, Inspection] = {}
+        for positions, features in self.backbone.encode(images):
+            sizes = [images[position].shape[:2] for position in positions]
+            inspections.update(
+                zip(positions, judge(features, self.recipe, self.settings, sizes), strict=True)
+            )
+        return [inspections[position] for position in range(len(images))]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """The method's numbers of a batch of B images.
+
+    Attributes:
+        image: S (Eq. 12), (B,).
+        s_global: S_G (Eq. 10), (B,).
+        s_local_max: max over patches of the map, (B,).
+        patch_map: (B, P) on the features' grid, distances to the bank included.
+        adapted: the text vectors and which prompts were kept.
+    """
+
+    image: Tensor
+    s_global: Tensor
+    s_local_max: Tensor
+    patch_map: Tensor
+    adapted: AdaptedPrompts
+
+
+@torch.inference_mode()
+def score(features: ImageFeatures, recipe: Recipe, settings: ModelSettings) -> Scores:
+    """Score a batch of encoded images; pure, so that variants can be compared on the same features.
+
+    Args:
+        features: of B images.
+        recipe: prompts and bank.
+        settings: the method's numbers.
+    """
+    adapted = adapt(features.image, recipe.text, settings.contextual_k)
+    s_global = global_score(features.image, adapted, settings.temperature)
+    patch_map = _patch_map(features, adapted, recipe, settings)
+    s_local_max = patch_map.amax(dim=1)
+    return Scores(image_score(s_global, s_local_max), s_global, s_local_max, patch_map, adapted)
 
 
 @torch.inference_mode()
@@ -221,15 +256,13 @@ def judge(
         settings: the method's numbers.
         sizes: (height, width) of each image as captured.
     """
-    adapted = adapt(features.image, recipe.text, settings.contextual_k)
-    s_global = global_score(features.image, adapted, settings.temperature)
-    patch_map = _patch_map(features, adapted, recipe, settings)
-    s_local_max = patch_map.amax(dim=1)
+    scores = score(features, recipe, settings)
+    map_size = (features.grid.rows * recipe.patch_size, features.grid.cols * recipe.patch_size)
     results = _to_host(
-        scores=torch.stack([image_score(s_global, s_local_max), s_global, s_local_max], dim=1),
-        maps=to_pixels(patch_map, recipe.grid, recipe.map_size).half(),
+        scores=torch.stack([scores.image, scores.s_global, scores.s_local_max], dim=1),
+        maps=to_pixels(scores.patch_map, features.grid, map_size).half(),
         descriptors=features.image @ recipe.text.descriptors.T,
-        adapted=adapted,
+        adapted=scores.adapted,
         finite=_finite(features),
     )
     return [_inspection(results, index, recipe, size) for index, size in enumerate(sizes)]
@@ -240,7 +273,7 @@ def _patch_map(
 ) -> Tensor:
     """(B, P): S_L averaged over scales (Sec. 4.3), with the bank's distances on top where there is one."""
     logits = local_logits(features, adapted, aligner(settings.aligner), settings.patch_level)
-    patch_map = local_map(logits, recipe.grid, settings.scales, settings.temperature)
+    patch_map = local_map(logits, features.grid, settings.scales, settings.temperature)
     if recipe.bank is None:
         return patch_map
     return patch_map + settings.bank_weight * recipe.bank.distances(features)

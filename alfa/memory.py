@@ -168,7 +168,7 @@ class MemoryBank:
         for level, queries in _level_features(features, self.info.scales).items():
             nearest = nearest_distance(queries, self._unit_rows[level])
             if level != PATCH_LEVEL:
-                layout = window_layout(self.info.grid, _scale_of(level), queries.device)
+                layout = window_layout(features.grid, _scale_of(level), queries.device)
                 nearest = harmonic_aggregate(nearest, layout)
             maps.append(nearest)
         return torch.stack(maps).mean(dim=0)

@@ -21,12 +21,10 @@ from typing import Any
 import huggingface_hub
 import open_clip
 import safetensors.torch
-import torch
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from safetensors import SafetensorError
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from alfa.errors import BadInput, Fault, cause
@@ -120,7 +118,7 @@ def open_model(settings: ModelSettings) -> ClipModel:
 def open_directory(directory: Path) -> ClipModel:
     """A model whose frozen image tower and trained text side lie in two files; offline.
 
-    The image tower is loaded at its native grid, then its positions are resampled to the configured size.
+    The image tower keeps the positions of its native grid; the config says at which size it is used.
 
     Raises:
         BadInput: a file is missing, cut short or does not fit the config.
@@ -131,7 +129,6 @@ def open_directory(directory: Path) -> ClipModel:
     config = _read_config(config_file)
     clip = _build(config_file, config["model_cfg"])
     _fill(clip.visual.trunk, image_file, _read_tensors(image_file))
-    _resize_grid(clip.visual)
     text_side = _read_tensors(text_file)
     joint_shape = (config["model_cfg"]["embed_dim"], clip.visual.trunk.embed_dim)
     patch_projection = _take_patch_projection(text_file, text_side, joint_shape)
@@ -332,28 +329,6 @@ def _take_patch_projection(
     projection = nn.Linear(shape[1], shape[0], bias="bias" in taken)
     _fill(projection, path, taken)
     return projection
-
-
-def _resize_grid(visual: Any) -> None:  # noqa: ANN401 - open_clip is untyped
-    """From the native grid to the configured image size.
-
-    timm's own resampling smooths (antialias); the tower was measured without, so the result is put in place
-    of timm's.
-    """
-    trunk = visual.trunk
-    native = trunk.patch_embed.grid_size
-    positions = trunk.pos_embed.detach()
-    visual.set_input_size(visual.image_size)
-    with torch.no_grad():
-        trunk.pos_embed.copy_(
-            resample_abs_pos_embed(
-                positions,
-                new_size=trunk.patch_embed.grid_size,
-                old_size=native,
-                num_prefix_tokens=0 if trunk.no_embed_class else trunk.num_prefix_tokens,
-                antialias=False,
-            )
-        )
 
 
 def _unusable(path: Path, error: BaseException) -> BadInput:

@@ -34,6 +34,12 @@ class ModelSettings(BaseModel):
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="numeric format")
+    resolution: int = Field(
+        0, ge=0, le=2048, description="side in pixels of a square image; 0 is the model's own"
+    )
+    keep_aspect: bool = Field(
+        True, description="keep an image's shape (positions are interpolated) instead of squashing it"
+    )
     scales: tuple[int, ...] = Field((2, 3), description="window sides in patches (Sec. 4.3)")
     patch_level: bool = Field(
         True, description="add text-aligned patch tokens as a level where the model has them"

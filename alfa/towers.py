@@ -4,6 +4,9 @@ open_clip builds two kinds: its own `VisionTransformer` and `TimmModel` around a
 The method needs them taken apart, because a window is the tower run on the prefix (class) tokens plus that
 window's patch tokens with their own positions (Sec. 4.3). The parts used here are private to open_clip; its
 minor version is pinned, and a test compares a window of all patches with open_clip's own `encode_image`.
+
+An image of another size than the tower was trained with gets its positions interpolated, so that a long part
+keeps its shape and a large one its detail.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import timm
+import torch
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from alfa.errors import BadInput
@@ -23,19 +28,22 @@ class Tower(Protocol):
     """An image tower in its four steps.
 
     Attributes:
-        grid: the patch grid.
-        image_size: (h, w) in pixels.
+        image_size: (h, w) in pixels that the model asks for.
+        patch_size: side of a patch in pixels.
         prefix: tokens in front of the patch tokens: 1 with a class token, 0 without, more with registers.
         patch_dim: c, the width of a patch token.
     """
 
-    grid: Grid
     image_size: tuple[int, int]
+    patch_size: int
     prefix: int
     patch_dim: int
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """(B, 3, h, w) normalised pixels -> (B, prefix + P, c) tokens with their positions."""
+        """(B, 3, h, w) normalised pixels -> (B, prefix + P, c) tokens with their positions.
+
+        Any h and w that are multiples of the patch size.
+        """
 
     def transform(self, tokens: Tensor) -> Tensor:
         """(n, prefix + any number of patches, c) -> the same after all blocks."""
@@ -54,15 +62,20 @@ class OpenClipTower:
 
     def __init__(self, visual: VisionTransformer) -> None:
         self._visual: Any = visual
-        self.grid = Grid(*visual.grid_size)
         self.image_size: tuple[int, int] = tuple(visual.image_size)
+        self.patch_size: int = visual.patch_size[0]
         self.patch_dim: int = visual.positional_embedding.shape[1]
+        self._positions = Positions(visual.positional_embedding[None], Grid(*visual.grid_size), self.prefix)
         # CoCa's attentional pooler leaves no norm of the tower's own width.
         self._patch_norm = visual.ln_post if visual.attn_pool is None else nn.Identity()
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """Class token, positions and ln_pre are in `_embeds` already."""
-        return self._visual._embeds(pixels)  # type: ignore[no-any-return]
+        """Class token, patch projection, positions, ln_pre."""
+        visual = self._visual
+        patches = visual.conv1(pixels)
+        class_token = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        tokens = torch.cat([class_token, patches.flatten(2).mT], dim=1)
+        return visual.ln_pre(tokens + self._positions.on(_grid_of(patches)))  # type: ignore[no-any-return]
 
     def transform(self, tokens: Tensor) -> Tensor:
         """All residual blocks."""
@@ -85,16 +98,32 @@ class TimmTower:
         trunk = visual.trunk
         self._trunk: Any = trunk
         self._head: Any = visual.head
-        self.grid = Grid(*trunk.patch_embed.grid_size)
-        self.image_size: tuple[int, int] = tuple(trunk.patch_embed.img_size)
+        self.image_size: tuple[int, int] = tuple(visual.image_size)
+        self.patch_size: int = trunk.patch_embed.patch_size[0]
         self.prefix: int = trunk.num_prefix_tokens
         self.patch_dim: int = trunk.embed_dim
         # Average pooling models norm after the pool only; their patch tokens take that norm.
         self._patch_norm = trunk.fc_norm if isinstance(trunk.norm, nn.Identity) else nn.Identity()
+        # Without positions of their own, the prefix tokens are put in front after the addition.
+        self._placed_prefix: int = 0 if trunk.no_embed_class else self.prefix
+        self._positions = Positions(trunk.pos_embed, Grid(*trunk.patch_embed.grid_size), self._placed_prefix)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Patch projection, prefix tokens, positions, norm_pre."""
-        return self._trunk.norm_pre(self._trunk._pos_embed(self._trunk.patch_embed(pixels)))  # type: ignore[no-any-return]
+        trunk = self._trunk
+        patches = trunk.patch_embed.proj(pixels)
+        tokens = trunk.patch_embed.norm(patches.flatten(2).mT)
+        positions = self._positions.on(_grid_of(patches))
+        prefix = [
+            token.expand(len(tokens), -1, -1)
+            for token in (trunk.cls_token, trunk.reg_token)
+            if token is not None
+        ]
+        if self._placed_prefix:
+            placed = torch.cat([*prefix, tokens], dim=1) + positions
+        else:
+            placed = torch.cat([*prefix, tokens + positions], dim=1)
+        return trunk.norm_pre(placed)  # type: ignore[no-any-return]
 
     def transform(self, tokens: Tensor) -> Tensor:
         """All blocks and timm's final norm."""
@@ -107,6 +136,41 @@ class TimmTower:
     def patches(self, hidden: Tensor) -> Tensor:
         """Patch tokens after the final norm."""
         return self._patch_norm(hidden[:, self.prefix :])  # type: ignore[no-any-return]
+
+
+class Positions:
+    """Position embeddings, interpolated to any grid; the last grids' are kept, a line has one or a few."""
+
+    _KEPT = 64
+
+    def __init__(self, native: Tensor, grid: Grid, prefix: int) -> None:
+        self._native = native
+        self._grid = grid
+        self._prefix = prefix
+        self._known: dict[Grid, Tensor] = {}
+
+    def on(self, grid: Grid) -> Tensor:
+        """(1, prefix + P, c) for a grid, the tower's own untouched.
+
+        Without antialias: the shipped tower was trained and measured so.
+        """
+        if grid == self._grid:
+            return self._native
+        if grid not in self._known:
+            if len(self._known) >= self._KEPT:
+                self._known.clear()
+            self._known[grid] = resample_abs_pos_embed(
+                self._native,
+                new_size=[grid.rows, grid.cols],
+                old_size=[self._grid.rows, self._grid.cols],
+                num_prefix_tokens=self._prefix,
+                antialias=False,
+            )
+        return self._known[grid]
+
+
+def _grid_of(patches: Tensor) -> Grid:
+    return Grid(patches.shape[-2], patches.shape[-1])
 
 
 def tower_of(visual: nn.Module, model_name: str) -> Tower:

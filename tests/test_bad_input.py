@@ -184,8 +184,8 @@ def whole_site(tmp_path_factory: pytest.TempPathFactory, tiny_settings: ModelSet
         ("other/scale", tiny_settings.model_copy(update={"scales": (2,)})),
     ):
         backbone = Backbone.load(settings)
-        features = backbone.encode_images(backbone.preprocess(pictures[:2]))
-        MemoryBank.build([features], backbone, ["0", "1"]).save(site / f"{name}.safetensors")
+        features = [encoded for _, encoded in backbone.encode(pictures[:2])]
+        MemoryBank.build(features, backbone, ["0", "1"]).save(site / f"{name}.safetensors")
     for name, bank in (("calibration", site / "bank.safetensors"), ("other/calibration", None)):
         inspector = Inspector.load(site / "prompts" / "plate.toml", bank, settings=tiny_settings)
         made = calibrate(inspector.inspect(pictures[2:]), 0.5, inspector.recipe.binding)

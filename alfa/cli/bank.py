@@ -39,8 +39,9 @@ def teach(
     paths = select_images(images, skip, limit, seed)
     backbone = Backbone.load(settings)
     features = [
-        backbone.encode_images(backbone.preprocess(pictures))
+        encoded
         for _, pictures in image_batches(paths, "teaching")
+        for _, encoded in backbone.encode(pictures)
     ]
     bank = MemoryBank.build(features, backbone, [file_hash(path) for path in paths], cap)
     with writing(out):

@@ -295,8 +295,9 @@ def _print_overlap(
     from alfa.prompting.overlap import side_overlap
 
     embeddings = [
-        backbone.encode_images(backbone.preprocess(batch)).image
+        features.image
         for _, batch in image_batches(pictures, "comparing the sides")
+        for _, features in backbone.encode(batch)
     ]
     table = Table(title=f"sides on {len(pictures)} images (median, least to most)")
     for column in ("class", "overlap of intervals", "normal kept", "abnormal kept", "a side kept whole"):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import torch
 
-from alfa.backbone import ImageFeatures
+from alfa.backbone import ImageFeatures, PixelBatch
 from alfa.errors import AlfaError
 from alfa.images import to_rgb
 from alfa.inspector import Inspection, judge
@@ -61,15 +61,14 @@ class BatchJudge:
 
     def _judge_together(self, frames: Sequence[Frame], recipes: Mapping[str, LineRecipe]) -> list[Answer]:
         begun = time.monotonic_ns()
-        pixels = self._backbone.preprocess([to_rgb(f.pixels, f.header.colour) for f in frames])
+        batches = self._backbone.prepare([to_rgb(f.pixels, f.header.colour) for f in frames])
         prepared = time.monotonic_ns()
-        features = self._encode(pixels)
+        features = [self._encode(batch) for batch in batches]
         encoded = time.monotonic_ns()
         answers: list[Answer] = []
-        for line, rows in _rows_by_line(frames).items():
+        for line, line_frames, of_line in _by_line(frames, batches, features):
             recipe = recipes[line]
-            line_frames = [frames[row] for row in rows]
-            inspections = judge(features.select(rows), recipe.recipe, self._settings, _sizes(line_frames))
+            inspections = judge(of_line, recipe.recipe, self._settings, _sizes(line_frames))
             done = time.monotonic_ns()
             for frame, inspection in zip(line_frames, inspections, strict=True):
                 timings = Timings(
@@ -82,19 +81,24 @@ class BatchJudge:
                 answers.append(Answer(frame, verdict, inspection))
         return answers
 
-    def _encode(self, pixels: torch.Tensor) -> ImageFeatures:
-        features = self._backbone.encode_images(pixels)
+    def _encode(self, batch: PixelBatch) -> ImageFeatures:
+        features = self._backbone.encode_images(batch.pixels)
         if self._backbone.device.type == "cuda":
             # The result is waited for a moment later anyway; here, so that the stages' times are true.
             torch.cuda.synchronize(self._backbone.device)
         return features
 
 
-def _rows_by_line(frames: Sequence[Frame]) -> Mapping[str, list[int]]:
-    rows: defaultdict[str, list[int]] = defaultdict(list)
-    for row, frame in enumerate(frames):
-        rows[frame.header.line].append(row)
-    return rows
+def _by_line(
+    frames: Sequence[Frame], batches: Sequence[PixelBatch], features: Sequence[ImageFeatures]
+) -> Iterator[tuple[str, list[Frame], ImageFeatures]]:
+    """Line, its frames and their features; a line whose frames differ in shape comes once a shape."""
+    for batch, encoded in zip(batches, features, strict=True):
+        rows: defaultdict[str, list[int]] = defaultdict(list)
+        for row, position in enumerate(batch.positions):
+            rows[frames[position].header.line].append(row)
+        for line, of_line in rows.items():
+            yield line, [frames[batch.positions[row]] for row in of_line], encoded.select(of_line)
 
 
 def _sizes(frames: Sequence[Frame]) -> list[tuple[int, int]]:

@@ -106,7 +106,7 @@ def _load_recipes(
 def _probe(backbone: Backbone) -> ImageFeatures:
     """Also the model's first pass, which costs more than those after it; no part should wait for that."""
     plain = np.full((*backbone.image_size, 3), _PROBE_GREY, np.uint8)
-    return backbone.encode_images(backbone.preprocess([plain]))
+    return backbone.encode([plain])[0][1]
 
 
 def _known_prompts_path(config: Path, settings: Settings, name: str, line: LineSettings) -> Path:

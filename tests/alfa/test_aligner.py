@@ -16,6 +16,7 @@ from alfa.aligner import aligner, local_logits
 from alfa.backbone import ImageFeatures
 from alfa.errors import BadInput
 from alfa.settings import ModelSettings
+from alfa.windows import Grid
 
 
 def _unit(*shape: int, seed: int) -> Tensor:
@@ -26,6 +27,7 @@ def _features(
     batch: int, windows: tuple[int, ...], dim: int, seed: int, patch_level: bool = False
 ) -> ImageFeatures:
     return ImageFeatures(
+        grid=Grid(3, 3),
         image=_unit(batch, dim, seed=seed),
         windows=tuple(_unit(batch, count, dim, seed=seed + 1 + count) for count in windows),
         patches=_unit(batch, 9, dim, seed=seed + 100),
@@ -49,7 +51,7 @@ def test_the_global_vector_is_taken_to_the_local_one(dim: int, seed: int) -> Non
     """W v_G = v_L to 1e-5: the matrix does so, and <v_L, W v_G> = <v_L, v_L> = 1 without forming it."""
     v_global, v_local = _unit(2, dim, seed=seed)
     torch.testing.assert_close(_rank_one(v_global, v_local) @ v_global, v_local, rtol=0, atol=1e-5)
-    features = ImageFeatures(v_global[None], (v_local[None, None],), v_local[None, None], None)
+    features = ImageFeatures(Grid(1, 1), v_global[None], (v_local[None, None],), v_local[None, None], None)
     logits = aligner("rank-one").logits(features, 0, direction=v_global[None])
     torch.testing.assert_close(logits, torch.ones(1, 1), rtol=0, atol=1e-5)
 
@@ -72,6 +74,7 @@ def test_rank_one_logits_equal_those_of_the_matrix_applied_to_both_texts(
 def test_rank_one_by_hand() -> None:
     """v_G = (1, 0), v_L = (0, 1), D = (1, 2): <v_L, D> = 2, plus (1 - 0) * <v_G, D> = 1."""
     features = ImageFeatures(
+        grid=Grid(2, 1),
         image=torch.tensor([[1.0, 0.0]]),
         windows=(torch.tensor([[[0.0, 1.0], [1.0, 0.0]]]),),
         patches=torch.empty(1, 0, 2),
@@ -84,7 +87,7 @@ def test_rank_one_by_hand() -> None:
 def test_a_window_equal_to_the_image_gets_the_images_own_logit() -> None:
     """Where there is no gap, W is the identity."""
     features = _features(2, (3,), 6, seed=3)
-    same = ImageFeatures(features.image, (features.image[:, None, :],), features.patches, None)
+    same = ImageFeatures(features.grid, features.image, (features.image[:, None, :],), features.patches, None)
     adapted = _adapted(same, 5)
     expected = (same.image * adapted.direction).sum(dim=1, keepdim=True)
     torch.testing.assert_close(local_logits(same, adapted, aligner("rank-one"))[0], expected)

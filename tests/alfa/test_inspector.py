@@ -22,7 +22,8 @@ from alfa.memory import MemoryBank
 from alfa.region import region_above
 from alfa.settings import ModelSettings
 
-SIZES = [(50, 70), (120, 90), (48, 36)]
+# All in the tiny model's own shape, so that they share a batch.
+SIZES = [(60, 45), (120, 90), (48, 36)]
 
 
 def _images(seed: int = 0, sizes: list[tuple[int, int]] = SIZES) -> list[NDArray[np.uint8]]:
@@ -31,7 +32,8 @@ def _images(seed: int = 0, sizes: list[tuple[int, int]] = SIZES) -> list[NDArray
 
 
 def _features(backbone: Backbone, images: list[NDArray[np.uint8]]) -> ImageFeatures:
-    return backbone.encode_images(backbone.preprocess(images))
+    [(_, features)] = backbone.encode(images)
+    return features
 
 
 def _teach(backbone: Backbone, images: list[NDArray[np.uint8]], path: Path) -> Path:
@@ -78,7 +80,7 @@ def _written_out(
     features: ImageFeatures, index: int, recipe: Recipe, settings: ModelSettings
 ) -> tuple[float, float]:
     """S_G and max S_L of one image by Eq. 2-4 and 10-11 and loops over windows and patches."""
-    image, grid = features.image[index], recipe.grid
+    image, grid = features.image[index], features.grid
     normal, abnormal = _text_vectors(image, recipe)
     levels = []
     for scale, windows in zip(settings.scales, features.windows, strict=True):
@@ -120,6 +122,15 @@ def test_a_batch_equals_its_images_one_by_one(taught: Inspector) -> None:
     """No image's verdict depends on its neighbours."""
     for together, image in zip(taught.inspect(_images()), _images(), strict=True):
         _agree(together, taught.inspect([image])[0])
+
+
+def test_images_of_different_shapes_come_back_in_their_order(taught: Inspector) -> None:
+    """Each shape is a batch of its own; the answers are in the order of the images, with maps in their shape."""
+    images = _images(sizes=[(40, 90), (60, 45), (41, 92), (48, 48)])
+    together = taught.inspect(images)
+    assert [each.anomaly_map.shape for each in together] == [(36, 48), (48, 36), (36, 48), (36, 36)]
+    for inspection, image in zip(together, images, strict=True):
+        _agree(inspection, taught.inspect([image])[0])
 
 
 def test_lines_judged_from_one_encoded_batch_equal_separate_ones(taught: Inspector) -> None:

@@ -41,6 +41,7 @@ def _unit(*shape: int, seed: int) -> Tensor:
 
 def _features(batch: int, seed: int) -> ImageFeatures:
     return ImageFeatures(
+        grid=SOURCE.grid,
         image=_unit(batch, 6, seed=seed),
         windows=(_unit(batch, 6, 6, seed=seed + 1), _unit(batch, 2, 6, seed=seed + 2)),
         patches=_unit(batch, 12, 8, seed=seed + 3),

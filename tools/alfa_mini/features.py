@@ -77,8 +77,8 @@ def sampled_backbone(stride: int) -> type[Backbone]:
     """A backbone that passes on every `stride`-th window only; the pass itself stays the product's."""
 
     class SampledBackbone(Backbone):
-        def _token_positions(self, scale: int) -> Tensor:
-            return super()._token_positions(scale)[sampled_windows(self.grid, scale, stride)]
+        def _window_positions(self, grid: Grid, scale: int) -> Tensor:
+            return super()._window_positions(grid, scale)[sampled_windows(grid, scale, stride)]
 
     return SampledBackbone
 
@@ -95,7 +95,9 @@ def extract(
         threads: for torch.
         stride: between windows, in patches.
     """
-    settings = ModelSettings(threads=threads, patch_level=False, device="cpu", precision="fp32")
+    settings = ModelSettings(
+        threads=threads, patch_level=False, keep_aspect=False, device="cpu", precision="fp32"
+    )
     backbone = sampled_backbone(stride).load_directory(model, settings)
     chunks = [found[start : start + _IMAGES_AT_ONCE] for start in range(0, len(found), _IMAGES_AT_ONCE)]
     paths = [_computed(backbone, chunk, cache, stride) for chunk in track(chunks, "image tower")]
@@ -146,7 +148,7 @@ def _computed(backbone: Backbone, chunk: list[Source], cache: Path, stride: int)
 
 
 def _encoded(backbone: Backbone, samples: list[Sample], stride: int) -> dict[str, Tensor]:
-    features = backbone.encode_images(backbone.preprocess([sample.image for sample in samples]))
+    [(_, features)] = backbone.encode([sample.image for sample in samples])
     patch_labels = torch.stack([_patch_labels(sample, backbone.grid) for sample in samples])
     tensors = {
         "image": features.image.half(),

@@ -12,6 +12,7 @@ would, and the text's unit length bounds it.
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,7 @@ from torch.nn import functional
 
 from alfa.aligner import RankOneAligner
 from alfa.backbone import ImageFeatures
+from alfa.windows import Grid
 from tools.alfa_mini import captions
 from tools.alfa_mini.defects import KINDS
 from tools.alfa_mini.features import Features
@@ -234,7 +236,8 @@ def _directions(side: TextSide, batch: Features, rng: random.Random, plan: Plan)
 def _windows_loss(batch: Features, direction: Tensor) -> Tensor:
     """Both ways in which the product scores windows: as they are, and through the aligner."""
     image, windows = batch.image.float(), tuple(level.float() for level in batch.windows)
-    seen = ImageFeatures(image=image, windows=windows, patches=batch.patches, patch_joint=None)
+    side = math.isqrt(batch.patches.shape[1])
+    seen = ImageFeatures(Grid(side, side), image, windows, batch.patches, patch_joint=None)
     losses = []
     for level, labels in enumerate(batch.window_labels):
         plain = (windows[level] * direction[:, None]).sum(2)
