@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from alfa.images import list_images, read_image
 
 # Windows go through the tower in batches of their own; this only bounds the pictures held at once.
 _IMAGES_AT_ONCE = 8
+
+Item = TypeVar("Item")
 
 
 def select_images(
@@ -45,12 +48,22 @@ def image_batches(paths: list[Path], doing: str) -> Iterator[tuple[list[Path], l
     Raises:
         BadInput: an image cannot be read.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    # Off a terminal nothing is drawn but an empty line.
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with _progress() as progress:
         task = progress.add_task(doing, total=len(paths))
         for start in range(0, len(paths), _IMAGES_AT_ONCE):
             batch = paths[start : start + _IMAGES_AT_ONCE]
             yield batch, [read_image(path) for path in batch]
             progress.advance(task, len(batch))
+
+
+def tracked(items: Sequence[Item], doing: str) -> Iterator[Item]:
+    """Hand the items through, showing how far the work is."""
+    with _progress() as progress:
+        yield from progress.track(items, description=doing)
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    # Off a terminal nothing is drawn but an empty line.
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

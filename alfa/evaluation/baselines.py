@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from alfa.images import RgbImage
 
 Plane = NDArray[np.float32]
+Baseline = Callable[[RgbImage], Plane]
 
 _SIDE = 224
 # A cell as large as a patch of a ViT at that size.
 _CELL = 14
+# Twice as fine as those patches, so that the grid costs the baselines nothing.
+_MAP_SIDE = 32
 
 
 def brightness(image: RgbImage) -> Plane:
@@ -36,12 +39,18 @@ def laplacian_energy(image: RgbImage) -> Plane:
     return np.sqrt(np.maximum(energy, 0))  # type: ignore[no-any-return]
 
 
-# The score of an image is the mean of its map.
-BASELINES: dict[str, Callable[[RgbImage], Plane]] = {
+BASELINES: dict[str, Baseline] = {
     "mean brightness": brightness,
     "local contrast": local_contrast,
     "Laplacian energy": laplacian_energy,
 }
+
+
+def score_and_map(baseline: Baseline, image: RgbImage) -> tuple[float, NDArray[np.float16]]:
+    """The mean of the baseline's plane, and the plane as a map of 32 x 32."""
+    plane = baseline(image)
+    small = cv2.resize(plane, (_MAP_SIDE, _MAP_SIDE), interpolation=cv2.INTER_AREA)
+    return float(plane.mean()), small.astype(np.float16)
 
 
 def _grey(image: RgbImage) -> Plane:

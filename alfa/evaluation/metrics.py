@@ -78,6 +78,15 @@ class Curve:
     x: Values
     y: Values
 
+    def thinned(self, points: int) -> Curve:
+        """At most so many of its points, both ends among them."""
+        if len(self.x) <= points:
+            return self
+        # Even along the curve, not along its points: most of them may lie in one corner.
+        length = np.concatenate([[0], np.cumsum(np.abs(np.diff(self.x)) + np.abs(np.diff(self.y)))])
+        chosen = np.searchsorted(length, np.linspace(0, length[-1], points))
+        return Curve(self.x[chosen], self.y[chosen])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
@@ -98,6 +107,11 @@ class Truth:
         small = _at_evaluation_size(mask)
         _, labels, stats, _ = cv2.connectedComponentsWithStats(small.view(np.uint8), connectivity=8)
         return cls(small, 1 / stats[labels[small], cv2.CC_STAT_AREA].astype(np.float64))
+
+    @classmethod
+    def all_good(cls, height: int, width: int) -> Truth:
+        """Of a good image of that size, which needs no mask."""
+        return cls(np.zeros(evaluation_size(height, width), bool), np.zeros(0))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -125,8 +139,10 @@ class PixelHistogram:
             ValueError: a value of the map is not finite in float16.
         """
         keys = _ordered_keys(at_size(patch_map, truth.size))
-        defective = keys[truth.mask]
         self._good += np.bincount(keys[~truth.mask], minlength=_FLOAT16_VALUES)
+        if not truth.weights.size:
+            return
+        defective = keys[truth.mask]
         self._defective += np.bincount(defective, minlength=_FLOAT16_VALUES)
         self._overlap += np.bincount(defective, weights=truth.weights, minlength=_FLOAT16_VALUES)
 
@@ -153,6 +169,17 @@ class PixelHistogram:
         # The curve ends on the limit itself, between two of its points.
         at_limit = np.interp(PRO_FPR_LIMIT, curve.x, curve.y)
         return Curve(np.append(curve.x[below], PRO_FPR_LIMIT), np.append(curve.y[below], at_limit))
+
+    def good_quantile(self, share: float) -> float:
+        """The value that this share of the good pixels do not exceed.
+
+        Raises:
+            ValueError: no good pixel was counted.
+        """
+        counts = np.cumsum(self._good)
+        if not counts[-1]:
+            raise ValueError("no good pixel was counted")
+        return _value_of(int(np.searchsorted(counts, max(1, share * counts[-1]))))
 
     def _samples(self, positive: NDArray[np.number]) -> tuple[Mask, Values, Values]:
         """Truth, value and weight of one sample per kind and value that occurs."""
@@ -239,6 +266,11 @@ def _ordered_keys(plane: NDArray[np.float32]) -> NDArray[np.uint16]:
         raise ValueError("a value of the map is not finite in float16")
     bits = halves.view(np.uint16)
     return np.where(bits & _SIGN_BIT, ~bits, bits | _SIGN_BIT)
+
+
+def _value_of(key: int) -> float:
+    bits = key & ~_SIGN_BIT if key & _SIGN_BIT else ~key & (_FLOAT16_VALUES - 1)
+    return float(np.uint16(bits).view(np.float16))
 
 
 def _at_evaluation_size(mask: Mask) -> Mask:
