@@ -1,0 +1,118 @@
+"""`benchmarks/quality.py`: one command over a folder of sets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from alfa.settings import ModelSettings
+from benchmarks.command import main
+
+_SCRIPT = Path(__file__).parents[2] / "benchmarks" / "quality.py"
+_SETS = ("plate", "ring")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sets in a folder of a folder; only the first has masks."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name in _SETS:
+        for number in range(3):
+            good = rng.integers(90, 110, (48, 36, 3), dtype=np.uint8)
+            bad, mask = good.copy(), np.zeros((48, 36), np.uint8)
+            bad[10:30, 10:30], mask[10:30, 10:30] = 250, 255
+            pictures = {"train/good": good, "test/good": good, "test/spot": bad, "ground_truth/spot": mask}
+            for folder, picture in pictures.items():
+                if name == "plate" or not folder.startswith("ground_truth"):
+                    path = root / "line" / name / folder / f"{number:03}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    cv2.imwrite(str(path), picture)
+    return root
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory, tiny_settings: ModelSettings) -> Path:
+    """A config.toml that names the tiny model."""
+    path = tmp_path_factory.mktemp("config") / "config.toml"
+    lines = [f"{key} = {json.dumps(value)}" for key, value in tiny_settings.model_dump().items()]
+    path.write_text("\n".join(["[model]", *lines]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def measured(data: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The JSON of one run over both sets."""
+    out = tmp_path_factory.mktemp("out") / "quality.json"
+    arguments = ["--data", data, "--shots", "0,2", "--seeds", "2", "--config", config, "--out", out]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["benchmarks/quality.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert not ended.value.code
+    document: dict[str, Any] = json.loads(out.read_text())
+    return document
+
+
+def test_every_method_is_measured_on_every_set(measured: dict[str, Any]) -> None:
+    """Zero-shot those that read text and the baselines; two-shot all but the baselines."""
+    assert sorted(measured["sets"]) == sorted(_SETS)
+    for found in measured["sets"].values():
+        rows = {(row["method"], row["shots"]) for row in found["rows"]}
+        assert {("ALFA", 0), ("WinCLIP, tau 0.01", 0), ("mean brightness", 0)} <= rows
+        assert {("ALFA", 2), ("WinCLIP, tau 0.01", 2), ("AnomalyDINO-like", 2), ("PatchCore-like", 2)} <= rows
+
+
+def test_a_taught_method_has_a_value_for_each_seed(measured: dict[str, Any]) -> None:
+    """Two seeds, two values; zero-shot has one."""
+    rows = measured["sets"]["plate"]["rows"]
+    counts = {(row["method"], row["shots"]): len(row["metrics"]["image_auroc"]["values"]) for row in rows}
+    assert (counts["ALFA", 2], counts["ALFA", 0]) == (2, 1)
+
+
+def test_pixel_metrics_need_masks(measured: dict[str, Any]) -> None:
+    """The set with masks has all six metrics, the other the three over images."""
+    metrics = {name: set(found["rows"][0]["metrics"]) for name, found in measured["sets"].items()}
+    over_images = {"image_auroc", "image_aupr", "image_f1_max"}
+    assert metrics["plate"] == over_images | {"pixel_auroc", "pro", "pixel_f1_max"}
+    assert metrics["ring"] == over_images
+
+
+def test_it_says_what_it_was_measured_with(measured: dict[str, Any]) -> None:
+    """Command, machine, weights and both methods' temperatures, so that it can be measured again."""
+    assert "--shots 0,2" in measured["command"]
+    assert measured["machine"]["device"] == "cpu"
+    assert len(measured["model"]["weights_hash"]) == 16
+    assert measured["temperature"] == {"ALFA": 0.07, "WinCLIP": [0.01, 0.07]}
+
+
+def test_sets_of_one_folder_have_a_mean(measured: dict[str, Any]) -> None:
+    """The mean of the two figures, under a title that names folder and count."""
+    [(title, rows)] = measured["means"].items()
+    assert title == "mean of 2 sets in line"
+    each = [found["rows"][0]["metrics"]["image_auroc"]["mean"] for found in measured["sets"].values()]
+    assert rows[0]["metrics"]["image_auroc"]["mean"] == pytest.approx(sum(each) / 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--sets", "nut"), "error: --sets = 'nut': is not in"),
+        (("--shots", "0,four"), "error: --shots = '0,four': give numbers of good images"),
+        (("--shots", "4"), "error: --shots = 4: plate has 3 good training images"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_2(data: Path, options: tuple[str, ...], line: str) -> None:
+    """As a script from anywhere, before any model is loaded."""
+    command = [sys.executable, str(_SCRIPT), "--data", str(data), *options]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=data)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(line)
+    assert ended.stderr.count("\n") == 1
