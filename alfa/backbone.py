@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -54,6 +54,31 @@ class PixelBatch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ValueVectors:
+    """Value vectors (Eq. 7) of a batch of B images in the joint space, unit length; for aligners that ask.
+
+    Attributes:
+        tokens: (B, 1 + P, d), last block, image pass: the class token, then the patches.
+        windows: per scale (B, N_s, K, d), window pass: the class token in each of the last K blocks, the last
+            block last.
+        agreement: per scale (B, N_s, 1 + s*s): inner product of the window's embedding with the last block's
+            values of its own tokens in the window pass, the class token first.
+    """
+
+    tokens: Tensor
+    windows: tuple[Tensor, ...]
+    agreement: tuple[Tensor, ...]
+
+    def select(self, index: Tensor | Sequence[int] | slice) -> ValueVectors:
+        """Those of some images of the batch."""
+        return ValueVectors(
+            tokens=self.tokens[index],
+            windows=tuple(level[index] for level in self.windows),
+            agreement=tuple(level[index] for level in self.agreement),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ImageFeatures:
     """The embeddings of a batch of B images of one size; all rows float32 of unit length.
 
@@ -63,6 +88,7 @@ class ImageFeatures:
         windows: per scale, (B, N_s, d).
         patches: (B, P, c), the tower's own patch tokens, for the memory bank.
         patch_joint: (B, P, d), patch tokens in the joint space, or None where the model has none.
+        values: value vectors, where the aligner needs them.
     """
 
     grid: Grid
@@ -70,6 +96,7 @@ class ImageFeatures:
     windows: tuple[Tensor, ...]
     patches: Tensor
     patch_joint: Tensor | None
+    values: ValueVectors | None = None
 
     def select(self, index: Tensor | Sequence[int] | slice) -> ImageFeatures:
         """The features of some images of the batch, by positions, mask or slice."""
@@ -79,7 +106,16 @@ class ImageFeatures:
             windows=tuple(level[index] for level in self.windows),
             patches=self.patches[index],
             patch_joint=None if self.patch_joint is None else self.patch_joint[index],
+            values=None if self.values is None else self.values.select(index),
         )
+
+
+class _WindowLevel(NamedTuple):
+    """All windows of one scale: (B, N, d), and the (B, N, ...) of `ValueVectors` or nothing."""
+
+    embeddings: Tensor
+    values: Tensor
+    agreement: Tensor
 
 
 class Backbone:
@@ -198,18 +234,20 @@ class Backbone:
         """
         grid = Grid(pixels.shape[2] // self.patch_size, pixels.shape[3] // self.patch_size)
         tokens = self._tower.embed(pixels)
-        hidden = self._tower.transform(tokens)
+        hidden, values = self._transform(tokens)
         patches = self._tower.patches(hidden).float()
+        windows = [self._encode_windows(tokens, grid, scale) for scale in self.scales]
         return ImageFeatures(
             grid=grid,
             image=_unit(self._tower.pool(hidden)),
-            windows=tuple(self._encode_windows(tokens, grid, scale) for scale in self.scales),
+            windows=tuple(level.embeddings for level in windows),
             patches=_unit(patches),
             patch_joint=None if self._patch_projection is None else _unit(self._patch_projection(patches)),
+            values=None if not values else self._value_vectors(values[-1], windows),
         )
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[tuple[int, ...], ImageFeatures]]:
-        """`prepare` and `encode_images`: per size of image, their positions in the list and their features."""
+        """`prepare` and `encode_images`: per size of image, positions in the list and features."""
         return [(batch.positions, self.encode_images(batch.pixels)) for batch in self.prepare(images)]
 
     @torch.inference_mode()
@@ -223,16 +261,58 @@ class Backbone:
         """Tokens of each prompt, start and end tokens included, before any cut."""
         return self._model.token_counts(prompts)
 
-    def _encode_windows(self, tokens: Tensor, grid: Grid, scale: int) -> Tensor:
-        """(B, T, c) embedded tokens -> (B, N, d) of all N windows of a scale."""
+    def _transform(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """All blocks; the values of the last ones only where the aligner needs them."""
+        if self.settings.needs_values:
+            return self._tower.transform_with_values(tokens)
+        return self._tower.transform(tokens), []
+
+    def _encode_windows(self, tokens: Tensor, grid: Grid, scale: int) -> _WindowLevel:
+        """(B, T, c) embedded tokens -> all N windows of a scale, with (B, N, ...) rows."""
         positions = self._window_positions(grid, scale)
         images, length, width = tokens.shape
         offsets = torch.arange(images, device=self.device)[:, None, None] * length
         rows = (offsets + positions).flatten(0, 1)
         flat = tokens.reshape(-1, width)
-        passes = torch.split(rows, self._window_batch)
-        pooled = torch.cat([self._tower.pool(self._tower.transform(flat[part])) for part in passes])
-        return _unit(pooled).view(images, len(positions), -1)
+        passes = [self._encode_pass(flat[part]) for part in torch.split(rows, self._window_batch)]
+        joined = (torch.cat(parts) for parts in zip(*passes, strict=True))
+        return _WindowLevel(*(part.view(images, len(positions), *part.shape[1:]) for part in joined))
+
+    def _encode_pass(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(n, L, c) tokens of n windows -> embeddings, and values and agreement (empty where not needed)."""
+        hidden, values = self._transform(tokens)
+        embeddings = _unit(self._tower.pool(hidden))
+        if not values:
+            return embeddings, embeddings[:, :0], embeddings[:, :0]
+        classes = torch.stack([self._class_and_patches(value)[:, 0] for value in values], dim=1)
+        own = self._joint(self._class_and_patches(values[-1]))
+        return embeddings, self._joint(classes), torch.einsum("ntd,nd->nt", own, embeddings)
+
+    def _value_vectors(self, last: Tensor, windows: Sequence[_WindowLevel]) -> ValueVectors:
+        return ValueVectors(
+            tokens=self._joint(self._class_and_patches(last)),
+            windows=tuple(level.values for level in windows),
+            agreement=tuple(level.agreement for level in windows),
+        )
+
+    def _class_and_patches(self, values: Tensor) -> Tensor:
+        """(n, prefix + patches, c) -> (n, 1 + patches, c).
+
+        Without a class token the patches' mean stands in.
+        """
+        patches = values[:, self._tower.prefix :]
+        first = values[:, :1] if self._tower.prefix else patches.mean(dim=1, keepdim=True)
+        return torch.cat([first, patches], dim=1)
+
+    def _joint(self, values: Tensor) -> Tensor:
+        """(n, t, c) tower vectors -> (n, t, d), unit, in the joint space.
+
+        Each is pooled as an image all of whose tokens are that vector: so it meets final norm, pooling of any
+        kind and projection on the tower's own way.
+        """
+        count, tokens = values.shape[:2]
+        alike = values.flatten(0, 1)[:, None].expand(-1, self._tower.prefix + 1, -1)
+        return _unit(self._tower.pool(alike)).view(count, tokens, -1)
 
     def _window_positions(self, grid: Grid, scale: int) -> Tensor:
         return _window_positions(grid, scale, self._tower.prefix, self.device)

@@ -237,7 +237,13 @@ def score(features: ImageFeatures, recipe: Recipe, settings: ModelSettings) -> S
         recipe: prompts and bank.
         settings: the method's numbers.
     """
-    adapted = adapt(features.image, recipe.text, settings.contextual_k)
+    adapted = adapt(
+        features.image,
+        recipe.text,
+        settings.contextual_k,
+        settings.contextual,
+        settings.contextual_quantile,
+    )
     s_global = global_score(features.image, adapted, settings.temperature)
     patch_map = _patch_map(features, adapted, recipe, settings)
     s_local_max = patch_map.amax(dim=1)
@@ -347,6 +353,8 @@ def method_hash(backbone: Backbone, settings: ModelSettings) -> str:
         "patch_level": settings.patch_level,
         "aligner": settings.aligner,
         "temperature": settings.temperature,
+        "contextual": settings.contextual,
+        "contextual_quantile": settings.contextual_quantile,
         "contextual_k": settings.contextual_k,
         "bank_weight": settings.bank_weight,
         "preprocess_hash": backbone.preprocess_hash,

@@ -23,6 +23,24 @@ _IN_PLAIN_WORDS = {
 }
 
 
+AlignerName = Literal[
+    "none",
+    "rank-one",
+    "rank-one-half",
+    "rank-one-double",
+    "value",
+    "ridge",
+    "residual",
+    "centred",
+    "value-sum",
+    "contrast",
+    "rank-one+value-sum",
+    "rank-one+contrast",
+    "rank-one+value-sum+contrast",
+]
+_ALIGNERS_ON_VALUES = ("value", "ridge", "value-sum")
+
+
 class ModelSettings(BaseModel):
     """Backbone and method. Frozen, so that it can be part of a hash or a cache key."""
 
@@ -44,14 +62,25 @@ class ModelSettings(BaseModel):
     patch_level: bool = Field(
         True, description="add text-aligned patch tokens as a level where the model has them"
     )
-    aligner: Literal["rank-one", "none"] = Field("rank-one", description="form of the fine-grained aligner")
+    aligner: AlignerName = Field("rank-one", description="form of the fine-grained aligner, Sec. 4.3")
     temperature: float = Field(0.07, gt=0.0, le=10.0, description="softmax temperature tau of Eq. 10-11")
+    contextual: Literal["paper", "robust", "none"] = Field(
+        "paper", description="which prompts count for an image: interval of Eq. 4, between quantiles, or all"
+    )
+    contextual_quantile: float = Field(
+        0.05, ge=0.0, lt=0.5, description="for contextual = robust: part cut off at each end of an interval"
+    )
     contextual_k: float = Field(1.0, gt=0.0, le=1000.0, description="slope k of the contextual score, Eq. 4")
     bank_weight: float = Field(
         16.0, ge=0.0, le=1000.0, description="weight of the memory bank's distances beside S_L, few-shot"
     )
     window_batch: int = Field(1024, ge=1, le=65536, description="windows that go through the tower at once")
     threads: int = Field(0, ge=0, le=256, description="CPU threads for torch; 0 leaves torch's own choice")
+
+    @property
+    def needs_values(self) -> bool:
+        """Whether the aligner reads value vectors, which the backbone otherwise does not compute."""
+        return any(part in _ALIGNERS_ON_VALUES for part in self.aligner.split("+"))
 
     @field_validator("scales")
     @classmethod

@@ -11,6 +11,7 @@ keeps its shape and a large one its detail.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import timm
@@ -19,13 +20,17 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
+from torch.nn import functional
 
 from alfa.errors import BadInput
 from alfa.windows import Grid
 
+# Blocks whose value vectors are given: further down, values are no longer in the space of the last norm.
+VALUE_BLOCKS = 3
+
 
 class Tower(Protocol):
-    """An image tower in its four steps.
+    """An image tower in its steps.
 
     Attributes:
         image_size: (h, w) in pixels that the model asks for.
@@ -47,6 +52,16 @@ class Tower(Protocol):
 
     def transform(self, tokens: Tensor) -> Tensor:
         """(n, prefix + any number of patches, c) -> the same after all blocks."""
+
+    def transform_with_values(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """`transform`, and on the way the value vectors of the last `VALUE_BLOCKS` blocks (Eq. 7).
+
+        A value vector is what its token hands to an attention that looks at it alone: through the block's
+        output projection (Eq. 9) and LayerScale, and the tower's final norm where `transform` applies it.
+
+        Returns:
+            The transformed tokens, and for each of the blocks, the last one last, (n, tokens, c).
+        """
 
     def pool(self, hidden: Tensor) -> Tensor:
         """Transformed tokens -> (n, d) in the joint space, not yet unit length."""
@@ -80,6 +95,16 @@ class OpenClipTower:
     def transform(self, tokens: Tensor) -> Tensor:
         """All residual blocks."""
         return self._visual.transformer(tokens)  # type: ignore[no-any-return]
+
+    def transform_with_values(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Values of ln_1's output by the last third of the fused input projection."""
+        transformer = self._visual.transformer
+        # Where tokens are kept in the order (tokens, n, c), open_clip turns them around before the blocks.
+        hidden = tokens if transformer.batch_first else tokens.transpose(0, 1).contiguous()
+        hidden, values = _through(transformer.resblocks, hidden, _open_clip_values)
+        if not transformer.batch_first:
+            hidden, values = hidden.transpose(0, 1), [value.transpose(0, 1) for value in values]
+        return hidden, values
 
     def pool(self, hidden: Tensor) -> Tensor:
         """Final norm, pooling and projection."""
@@ -129,6 +154,12 @@ class TimmTower:
         """All blocks and timm's final norm."""
         return self._trunk.norm(self._trunk.blocks(tokens))  # type: ignore[no-any-return]
 
+    def transform_with_values(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Values of norm1's output by the last third of qkv, then timm's final norm."""
+        trunk = self._trunk
+        hidden, values = _through(trunk.blocks, tokens, _timm_values)
+        return trunk.norm(hidden), [trunk.norm(value) for value in values]
+
     def pool(self, hidden: Tensor) -> Tensor:
         """timm's pooling, then open_clip's projection head."""
         return self._head(self._trunk.forward_head(hidden))  # type: ignore[no-any-return]
@@ -167,6 +198,34 @@ class Positions:
                 antialias=False,
             )
         return self._known[grid]
+
+
+def _through(
+    blocks: nn.Sequential | nn.ModuleList, tokens: Tensor, values_of: Callable[[Any, Tensor], Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """All blocks one by one, and the values in the last ones."""
+    values = []
+    for left, block in zip(range(len(blocks), 0, -1), blocks, strict=True):
+        if left <= VALUE_BLOCKS:
+            values.append(values_of(block, tokens))
+        tokens = block(tokens)
+    return tokens, values
+
+
+def _open_clip_values(block: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - open_clip is untyped
+    attention = block.attn
+    width = tokens.shape[-1]
+    bias = None if attention.in_proj_bias is None else attention.in_proj_bias[-width:]
+    values = functional.linear(block.ln_1(tokens), attention.in_proj_weight[-width:], bias)
+    return block.ls_1(attention.out_proj(values))  # type: ignore[no-any-return]
+
+
+def _timm_values(block: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - timm is untyped
+    attention = block.attn
+    width = attention.proj.in_features
+    bias = None if attention.qkv.bias is None else attention.qkv.bias[-width:]
+    values = functional.linear(block.norm1(tokens), attention.qkv.weight[-width:], bias)
+    return block.ls1(attention.proj(attention.norm(values)))  # type: ignore[no-any-return]
 
 
 def _grid_of(patches: Tensor) -> Grid:

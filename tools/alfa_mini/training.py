@@ -23,7 +23,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alfa.aligner import RankOneAligner
+from alfa.aligner import aligner
 from alfa.backbone import ImageFeatures
 from alfa.windows import Grid
 from tools.alfa_mini import captions
@@ -241,7 +241,7 @@ def _windows_loss(batch: Features, direction: Tensor) -> Tensor:
     losses = []
     for level, labels in enumerate(batch.window_labels):
         plain = (windows[level] * direction[:, None]).sum(2)
-        aligned = RankOneAligner().logits(seen, level, direction)
+        aligned = aligner("rank-one").logits(seen, level, direction)
         losses += [_local_loss(logits, labels, batch.abnormal, _WINDOW, 0.0) for logits in (plain, aligned)]
     return torch.stack(losses).mean()
 
