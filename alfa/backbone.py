@@ -242,9 +242,13 @@ class Backbone:
             image=_unit(self._tower.pool(hidden)),
             windows=tuple(level.embeddings for level in windows),
             patches=_unit(patches),
-            patch_joint=None if self._patch_projection is None else _unit(self._patch_projection(patches)),
+            patch_joint=self.joint_patches(patches),
             values=None if not values else self._value_vectors(values[-1], windows),
         )
+
+    def joint_patches(self, patches: Tensor) -> Tensor | None:
+        """(..., P, c) patch tokens -> (..., P, d), unit, in the joint space; None without a projection."""
+        return None if self._patch_projection is None else _unit(self._patch_projection(patches))
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[tuple[int, ...], ImageFeatures]]:
         """`prepare` and `encode_images`: per size of image, positions in the list and features."""
