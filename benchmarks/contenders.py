@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from torch import Tensor
 
 from alfa.backbone import Backbone, ImageFeatures
+from alfa.evaluation.variants import ScoresLike
 from alfa.inspector import Recipe, score
 from alfa.memory import MemoryBank
 from alfa.settings import ModelSettings
 from benchmarks.peers import anomaly_dino, patchcore, winclip
 
-
-class Scored(Protocol):
-    """What a method says of a batch of B images."""
-
-    @property
-    def image(self) -> Tensor:
-        """(B,), the greater the more anomalous."""
-
-    @property
-    def patch_map(self) -> Tensor:
-        """(B, P) on the grid of the features."""
-
-
-Method = Callable[[ImageFeatures], Scored]
+Method = Callable[[ImageFeatures], ScoresLike]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,15 +71,17 @@ def _alfa(name: str, backbone: Backbone, recipe: Recipe, settings: ModelSettings
     def method(recipe: Recipe) -> Method:
         return lambda features: score(features, recipe, settings)
 
-    def teach(images: Sequence[TaughtImage], seed: int) -> Method:
-        features, sources = [each.features for each in images], [each.source for each in images]
-        return method(replace(recipe, bank=MemoryBank.build(features, backbone, sources, seed=seed)))
+    def teach(images: Sequence[TaughtImage], _seed: int) -> Method:
+        bank = MemoryBank.build(
+            [each.features for each in images], backbone, [each.source for each in images]
+        )
+        return method(replace(recipe, bank=bank))
 
     return Contender(name, method(recipe), teach)
 
 
 def _winclip(direction: Tensor, scales: Sequence[int], temperature: float) -> Contender:
-    def untaught(features: ImageFeatures) -> Scored:
+    def untaught(features: ImageFeatures) -> ScoresLike:
         return winclip.zero_shot(features, direction, scales, temperature)
 
     def teach(images: Sequence[TaughtImage], _seed: int) -> Method:
