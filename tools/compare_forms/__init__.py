@@ -1,0 +1,1 @@
+"""Aligner and contextual forms compared on real images (docs/method.md)."""
