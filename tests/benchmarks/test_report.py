@@ -24,7 +24,7 @@ def _report(directory: str, image_auroc: float) -> SetReport:
 
 
 def _cells(rows: list[Row]) -> list[list[str]]:
-    return [list(column.cells) for column in table("", rows).columns]
+    return [[str(cell) for cell in column.cells] for column in table("", rows).columns]
 
 
 def test_a_table_shows_mean_and_deviation_in_percent() -> None:
