@@ -12,11 +12,14 @@ from typing import Annotated
 import typer
 
 from alfa.backbone import Backbone
+from alfa.cli.ablation import ablate, write_ablation
 from alfa.cli.entry import run
 from alfa.cli.image_batches import image_batches, tracked
 from alfa.cli.options import PROMPTS_DIRECTORY, BankOption, ConfigOption
 from alfa.cli.outputs import require_writable_directory, writing
 from alfa.errors import BadInput
+from alfa.evaluation.ablation import SHOTS as ABLATION_SHOTS
+from alfa.evaluation.ablation_report import Ablation, ablation_csv, ablation_json, ablation_tables
 from alfa.evaluation.datasets import Dataset, find_datasets
 from alfa.evaluation.prompt_choice import choose_prompts
 from alfa.evaluation.protocol import ClassResult, judge_dataset, measure
@@ -63,6 +66,10 @@ def eval_command(
         typer.Option("--out", help="Directory for results and reports; the same one again goes on in it."),
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Forget the results in --out.")] = False,
+    ablation: Annotated[
+        bool,
+        typer.Option("--ablation", help="The paper's Tables 2, 3 and 6, at 0, 1, 2 and 4 shots, instead."),
+    ] = False,
     to_json: Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table.")] = False,
     to_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout instead of a table.")] = False,
     config: ConfigOption = None,
@@ -70,10 +77,20 @@ def eval_command(
     """AUROC, AUPR, F1-max over images; AUROC, PRO, F1-max over pixels; zero-shot and after teaching."""
     numbers = _shots(shots)
     _require_options_that_agree(numbers, bank, out, restart)
+    if ablation:
+        _require_no_choice_of_shots(numbers, bank)
+        numbers = ABLATION_SHOTS
     settings = load_model_settings(config)
     classes = _classes(dataset, numbers, limit)
     _require_one_class(classes, bank)
     files = choose_prompts([each.name for each in classes], prompts or [], PROMPTS_DIRECTORY)
+    if ablation:
+        with _results(out, restart) as store:
+            tables = ablate(dataset.resolve().name, classes, files, settings, seeds, store)
+        if out is not None:
+            write_ablation(tables, out)
+        _print_ablation(tables, to_json, to_csv)
+        return
     backbone = Backbone.load(settings)
     recipes = {name: Recipe.load(backbone, path, bank, settings=settings) for name, path in files.items()}
     with _results(out, restart) as store:
@@ -142,6 +159,14 @@ def _require_options_that_agree(
         require_writable_directory("--out", out)
 
 
+def _require_no_choice_of_shots(shots: tuple[int, ...], bank: Path | None) -> None:
+    advice = f"does not go with --ablation, which teaches {', '.join(map(str, ABLATION_SHOTS))}; leave it out"
+    if max(shots):
+        raise BadInput("--shots", "", max(shots), advice)
+    if bank is not None:
+        raise BadInput("--bank", "", str(bank), advice)
+
+
 def _classes(root: Path, shots: tuple[int, ...], limit: int | None) -> tuple[Dataset, ...]:
     found = find_datasets(root)
     if max(shots):
@@ -187,6 +212,15 @@ def _print(evaluation: Evaluation, to_json: bool, to_csv: bool) -> None:
         print(as_csv(evaluation), end="")
     else:
         print_tables(evaluation_tables(evaluation))
+
+
+def _print_ablation(ablation: Ablation, to_json: bool, to_csv: bool) -> None:
+    if to_json:
+        print(json.dumps(ablation_json(ablation), indent=2))
+    elif to_csv:
+        print(ablation_csv(ablation), end="")
+    else:
+        print_tables(ablation_tables(ablation))
 
 
 def main() -> None:

@@ -1,0 +1,266 @@
+"""The paper's ablations (Tables 2, 3 and 6) as a list of variants over one feature pass an image.
+
+All are measured on the paper's own path: windows only, no text-aligned patch tokens. Windows of scales 2, 3
+and 4 are encoded once; a variant with fewer scales takes its own out of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from alfa.adaptation import TextEmbeddings
+from alfa.backbone import Backbone, ImageFeatures
+from alfa.evaluation.datasets import Dataset
+from alfa.evaluation.variants import Read, ScoresLike, ShotBanks, Variant, recipe_variant, row_of
+from alfa.files import content_hash, file_hash
+from alfa.inspector import Recipe, score
+from alfa.memory import DEFAULT_CAP, MemoryBank
+from alfa.prompting.templates import PROMPTS_PER_LABEL
+from alfa.settings import ModelSettings
+from alfa.windows import Grid, harmonic_aggregate, harmonic_mean_levels, window_layout
+
+SCALES = (2, 3, 4)
+SCALE_SETS = ((2,), (2, 3), (2, 3, 4))
+SHOTS = (0, 1, 2, 4)
+
+# Rows of Table 2, from nothing to the whole method.
+ONE_CLASS = "one-class"
+TEMPLATES = "templates"
+WITH_LLM = "+ LLM"
+WITH_SCORING = "+ S_c"
+WHOLE_METHOD = "+ aligner"
+COMPONENTS = (ONE_CLASS, TEMPLATES, WITH_LLM, WITH_SCORING, WHOLE_METHOD)
+
+# Rows of Table 3: the whole method on some of the prompts.
+TEMPLATES_ONLY = "templates only"
+LLM_ONLY = "LLM only"
+BOTH = "both"
+
+_PAPER_SCALES = (2, 3)
+
+
+def ablation_settings(settings: ModelSettings) -> ModelSettings:
+    """What the backbone of an ablation is loaded with: every scale, and no patch level."""
+    return settings.model_copy(update={"scales": SCALES, "patch_level": False})
+
+
+def whole_method(settings: ModelSettings) -> ModelSettings:
+    """The method that rows are taken away from: scales 2 and 3, the settings' aligner and contextual form.
+
+    Where the settings name none of either, the paper's stands in: else the row would repeat the one above.
+    """
+    stand_ins = {}
+    if settings.aligner == "none":
+        stand_ins["aligner"] = "rank-one"
+    if settings.contextual == "none":
+        stand_ins["contextual"] = "paper"
+    return settings.model_copy(update={"scales": _PAPER_SCALES, "patch_level": False, **stand_ins})
+
+
+def scales_row(scales: Sequence[int], shots: int) -> str:
+    """The row of some scales after k taught images."""
+    return f"scales {list(scales)} {row_of(shots)}"
+
+
+class AblationBanks(ShotBanks):
+    """Memory banks of every set of scales, from images encoded once."""
+
+    def __init__(self, backbone: Backbone, dataset: Dataset, seeds: int) -> None:
+        """Choose the images; nothing is read yet.
+
+        Raises:
+            BadInput: there are fewer images to teach from than the largest number of shots.
+        """
+        super().__init__(backbone, dataset, SHOTS, seeds)
+        self._by_scales: dict[tuple[tuple[int, ...], int, int], MemoryBank] = {}
+
+    def teach(self, read: Read) -> None:
+        """Encode all the images and make the banks; a second call does nothing."""
+        if self._by_scales:
+            return
+        features = self._encode(read)
+        for scales in SCALE_SETS:
+            source = _Source(self._backbone, scales)
+            for shots, seed in self.pairs:
+                taught = [with_scales(features[path], scales) for path in self.taught(shots, seed)]
+                hashes = [file_hash(path) for path in self.taught(shots, seed)]
+                bank = MemoryBank.build(taught, source, hashes, DEFAULT_CAP)
+                self._by_scales[scales, shots, seed] = bank.to(self._backbone.device)
+
+    def of_scales(self, scales: tuple[int, ...], shots: int, seed: int) -> MemoryBank:
+        """One bank, once taught."""
+        return self._by_scales[scales, shots, seed]
+
+
+def ablation_variants(
+    backbone: Backbone, recipe: Recipe, settings: ModelSettings, banks: AblationBanks
+) -> list[Variant]:
+    """All rows of Tables 2, 3 and 6.
+
+    Args:
+        backbone: loaded with `ablation_settings`.
+        recipe: the class's prompts, without a bank.
+        settings: of the whole method.
+        banks: taught when the images are judged.
+    """
+    whole = whole_method(settings)
+    make = _Maker(backbone, recipe)
+    unscored = whole.model_copy(update={"contextual": "none"})
+    no_aligner = whole.model_copy(update={"aligner": "none"})
+    neither = unscored.model_copy(update={"aligner": "none"})
+    templates, llm = _templates(recipe.text), _llm(recipe.text)
+    return [
+        make.one_class(templates),
+        make.of(TEMPLATES, templates, neither),
+        make.of(WITH_LLM, recipe.text, neither),
+        make.of(WITH_SCORING, recipe.text, no_aligner),
+        make.of(TEMPLATES_ONLY, templates, whole),
+        make.of(LLM_ONLY, llm, whole),
+        *_by_scales(make, whole, banks),
+        # Last, because it is the one whose pictures a report shows.
+        make.of(WHOLE_METHOD, recipe.text, whole),
+    ]
+
+
+def prompt_counts(recipe: Recipe) -> dict[str, tuple[int, int]]:
+    """Normal and abnormal prompts of each row of Table 3."""
+    texts = {TEMPLATES_ONLY: _templates(recipe.text), LLM_ONLY: _llm(recipe.text), BOTH: recipe.text}
+    return {row: (len(text.normal), len(text.abnormal)) for row, text in texts.items()}
+
+
+def with_scales(features: ImageFeatures, scales: Sequence[int]) -> ImageFeatures:
+    """Features of `SCALES` as if only these had been encoded."""
+    levels = [SCALES.index(scale) for scale in scales]
+    values = features.values
+    return replace(
+        features,
+        windows=tuple(features.windows[level] for level in levels),
+        values=None
+        if values is None
+        else replace(
+            values,
+            windows=tuple(values.windows[level] for level in levels),
+            agreement=tuple(values.agreement[level] for level in levels),
+        ),
+    )
+
+
+def _by_scales(make: _Maker, whole: ModelSettings, banks: AblationBanks) -> list[Variant]:
+    variants = []
+    for scales in SCALE_SETS:
+        settings = whole.model_copy(update={"scales": scales})
+        variants.append(make.of(scales_row(scales, 0), make.recipe.text, settings))
+        variants += [make.taught(scales, shots, seed, settings, banks) for shots, seed in banks.pairs]
+    return variants
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Variants of one class."""
+
+    backbone: Backbone
+    recipe: Recipe
+
+    def of(self, row: str, text: TextEmbeddings, settings: ModelSettings) -> Variant:
+        """Zero-shot with this text and these settings."""
+        recipe = replace(self.recipe, text=text)
+
+        def scoring(features: ImageFeatures) -> ScoresLike:
+            return score(with_scales(features, settings.scales), recipe, settings)
+
+        return self._variant(row, row, settings, scoring)
+
+    def taught(
+        self, scales: tuple[int, ...], shots: int, seed: int, settings: ModelSettings, banks: AblationBanks
+    ) -> Variant:
+        """After k taught images."""
+        row = scales_row(scales, shots)
+
+        def scoring(features: ImageFeatures) -> ScoresLike:
+            # The bank is looked up when it is used: a variant is named long before its bank is taught.
+            recipe = replace(self.recipe, bank=banks.of_scales(scales, shots, seed))
+            return score(with_scales(features, scales), recipe, settings)
+
+        return self._variant(f"{row} seed {seed}", row, settings, scoring, banks.identity(shots, seed))
+
+    def one_class(self, text: TextEmbeddings) -> Variant:
+        """Table 2's first row: how far image and windows are from the mean normal prompt."""
+        normal = functional.normalize(text.normal.mean(dim=0), dim=0)
+        settings = self.backbone.settings
+        return self._variant(ONE_CLASS, ONE_CLASS, settings, lambda features: _distances(features, normal))
+
+    def _variant(
+        self,
+        name: str,
+        row: str,
+        settings: ModelSettings,
+        scoring: Callable[[ImageFeatures], ScoresLike],
+        taught: str = "",
+    ) -> Variant:
+        plain = recipe_variant(name, self.recipe, settings, self.backbone, row)
+        # Variants with the same prompts and settings differ in what they take of them: their name says it.
+        identity = content_hash(json.dumps([plain.identity, name, taught]).encode())
+        return replace(plain, score=scoring, identity=identity)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Distances:
+    """The scores of the one-class design."""
+
+    image: Tensor
+    s_global: Tensor
+    s_local_max: Tensor
+    patch_map: Tensor
+
+
+@torch.inference_mode()
+def _distances(features: ImageFeatures, normal: Tensor) -> _Distances:
+    """(1 - cos) / 2 to one text vector, (d,); the image's is the score, the windows' are the map."""
+    seen = with_scales(features, _PAPER_SCALES)
+    image = (1 - seen.image @ normal) / 2
+    levels = [
+        harmonic_aggregate((1 - windows @ normal) / 2, window_layout(seen.grid, scale, windows.device))
+        for scale, windows in zip(_PAPER_SCALES, seen.windows, strict=True)
+    ]
+    patch_map = harmonic_mean_levels(levels)
+    return _Distances(image, image, patch_map.amax(dim=1), patch_map)
+
+
+def _templates(text: TextEmbeddings) -> TextEmbeddings:
+    """The templates' part: they come first on each side."""
+    return replace(text, normal=text.normal[:PROMPTS_PER_LABEL], abnormal=text.abnormal[:PROMPTS_PER_LABEL])
+
+
+def _llm(text: TextEmbeddings) -> TextEmbeddings:
+    """The rest, the file's own prompts."""
+    return replace(text, normal=text.normal[PROMPTS_PER_LABEL:], abnormal=text.abnormal[PROMPTS_PER_LABEL:])
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The backbone as a bank of fewer scales names it."""
+
+    backbone: Backbone
+    scales: tuple[int, ...]
+
+    @property
+    def model_id(self) -> str:
+        return self.backbone.model_id
+
+    @property
+    def weights_hash(self) -> str:
+        return self.backbone.weights_hash
+
+    @property
+    def preprocess_hash(self) -> str:
+        return self.backbone.preprocess_hash
+
+    @property
+    def grid(self) -> Grid:
+        return self.backbone.grid
