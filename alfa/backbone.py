@@ -86,9 +86,10 @@ class ImageFeatures:
         grid: P patches in rows and columns.
         image: f(x), (B, d).
         windows: per scale, (B, N_s, d).
-        patches: (B, P, c), the tower's own patch tokens, for the memory bank.
+        patches: (B, P, c), the tower's own patch tokens, after the last block.
         patch_joint: (B, P, d), patch tokens in the joint space, or None where the model has none.
         values: value vectors, where the aligner needs them.
+        middle: (B, P, c) each, patch tokens after the tower's middle blocks, for the memory bank.
     """
 
     grid: Grid
@@ -97,6 +98,7 @@ class ImageFeatures:
     patches: Tensor
     patch_joint: Tensor | None
     values: ValueVectors | None = None
+    middle: tuple[Tensor, ...] = ()
 
     def select(self, index: Tensor | Sequence[int] | slice) -> ImageFeatures:
         """The features of some images of the batch, by positions, mask or slice."""
@@ -107,6 +109,7 @@ class ImageFeatures:
             patches=self.patches[index],
             patch_joint=None if self.patch_joint is None else self.patch_joint[index],
             values=None if self.values is None else self.values.select(index),
+            middle=tuple(level[index] for level in self.middle),
         )
 
 
@@ -132,13 +135,14 @@ class Backbone:
         patch_size: side of a patch in pixels.
         embed_dim: d, of the joint space.
         patch_dim: c, of the tower's patch tokens.
+        patch_blocks: the blocks, counted from 1, whose patch tokens are given; the last block last.
         context_length: longest prompt in tokens, start and end included.
         device: where the model is.
         dtype: of the image tower; text is always encoded in float32.
     """
 
     def __init__(self, model: ClipModel, settings: ModelSettings) -> None:
-        from alfa.towers import tower_of
+        from alfa.towers import middle_blocks, tower_of
 
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -155,6 +159,7 @@ class Backbone:
         self.grid = _square_or_native_grid(self._tower, settings.resolution)
         self.image_size = (self.grid.rows * self.patch_size, self.grid.cols * self.patch_size)
         self.patch_dim = self._tower.patch_dim
+        self.patch_blocks = (*middle_blocks(self._tower.depth), self._tower.depth)
         self.scales = settings.scales
         for scale in self.scales:
             window_layout(self.grid, scale)  # refuses a scale that does not fit, before any image comes
@@ -234,16 +239,17 @@ class Backbone:
         """
         grid = Grid(pixels.shape[2] // self.patch_size, pixels.shape[3] // self.patch_size)
         tokens = self._tower.embed(pixels)
-        hidden, values = self._transform(tokens)
-        patches = self._tower.patches(hidden).float()
+        traced = self._tower.trace(tokens, self.settings.needs_values)
+        patches = self._tower.patches(traced.hidden).float()
         windows = [self._encode_windows(tokens, grid, scale) for scale in self.scales]
         return ImageFeatures(
             grid=grid,
-            image=_unit(self._tower.pool(hidden)),
+            image=_unit(self._tower.pool(traced.hidden)),
             windows=tuple(level.embeddings for level in windows),
             patches=_unit(patches),
             patch_joint=self.joint_patches(patches),
-            values=None if not values else self._value_vectors(values[-1], windows),
+            values=self._value_vectors(traced.values[-1], windows) if traced.values else None,
+            middle=tuple(_unit(self._tower.patches(level)) for level in traced.middle),
         )
 
     def joint_patches(self, patches: Tensor) -> Tensor | None:
@@ -265,12 +271,6 @@ class Backbone:
         """Tokens of each prompt, start and end tokens included, before any cut."""
         return self._model.token_counts(prompts)
 
-    def _transform(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """All blocks; the values of the last ones only where the aligner needs them."""
-        if self.settings.needs_values:
-            return self._tower.transform_with_values(tokens)
-        return self._tower.transform(tokens), []
-
     def _encode_windows(self, tokens: Tensor, grid: Grid, scale: int) -> _WindowLevel:
         """(B, T, c) embedded tokens -> all N windows of a scale, with (B, N, ...) rows."""
         positions = self._window_positions(grid, scale)
@@ -284,10 +284,11 @@ class Backbone:
 
     def _encode_pass(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(n, L, c) tokens of n windows -> embeddings, and values and agreement (empty where not needed)."""
-        hidden, values = self._transform(tokens)
-        embeddings = _unit(self._tower.pool(hidden))
-        if not values:
+        if not self.settings.needs_values:
+            embeddings = _unit(self._tower.pool(self._tower.transform(tokens)))
             return embeddings, embeddings[:, :0], embeddings[:, :0]
+        hidden, _, values = self._tower.trace(tokens, with_values=True)
+        embeddings = _unit(self._tower.pool(hidden))
         classes = torch.stack([self._class_and_patches(value)[:, 0] for value in values], dim=1)
         own = self._joint(self._class_and_patches(values[-1]))
         return embeddings, self._joint(classes), torch.einsum("ntd,nd->nt", own, embeddings)

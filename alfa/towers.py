@@ -12,7 +12,7 @@ keeps its shape and a large one its detail.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import timm
 import torch
@@ -29,16 +29,32 @@ from alfa.windows import Grid
 VALUE_BLOCKS = 3
 
 
+class Traced(NamedTuple):
+    """Tokens on their way through all blocks.
+
+    Attributes:
+        hidden: what `Tower.transform` gives, (n, tokens, c).
+        middle: the same after each of the tower's middle blocks.
+        values: for each of the last `VALUE_BLOCKS` blocks, the last one last, (n, tokens, c); or none.
+    """
+
+    hidden: Tensor
+    middle: list[Tensor]
+    values: list[Tensor]
+
+
 class Tower(Protocol):
     """An image tower in its steps.
 
     Attributes:
+        depth: how many blocks it has.
         image_size: (h, w) in pixels that the model asks for.
         patch_size: side of a patch in pixels.
         prefix: tokens in front of the patch tokens: 1 with a class token, 0 without, more with registers.
         patch_dim: c, the width of a patch token.
     """
 
+    depth: int
     image_size: tuple[int, int]
     patch_size: int
     prefix: int
@@ -53,14 +69,11 @@ class Tower(Protocol):
     def transform(self, tokens: Tensor) -> Tensor:
         """(n, prefix + any number of patches, c) -> the same after all blocks."""
 
-    def transform_with_values(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """`transform`, and on the way the value vectors of the last `VALUE_BLOCKS` blocks (Eq. 7).
+    def trace(self, tokens: Tensor, with_values: bool) -> Traced:
+        """`transform`, and on the way the tokens after the middle blocks and the value vectors (Eq. 7).
 
         A value vector is what its token hands to an attention that looks at it alone: through the block's
         output projection (Eq. 9) and LayerScale, and the tower's final norm where `transform` applies it.
-
-        Returns:
-            The transformed tokens, and for each of the blocks, the last one last, (n, tokens, c).
         """
 
     def pool(self, hidden: Tensor) -> Tensor:
@@ -77,6 +90,7 @@ class OpenClipTower:
 
     def __init__(self, visual: VisionTransformer) -> None:
         self._visual: Any = visual
+        self.depth = len(visual.transformer.resblocks)
         self.image_size: tuple[int, int] = tuple(visual.image_size)
         self.patch_size: int = visual.patch_size[0]
         self.patch_dim: int = visual.positional_embedding.shape[1]
@@ -96,15 +110,14 @@ class OpenClipTower:
         """All residual blocks."""
         return self._visual.transformer(tokens)  # type: ignore[no-any-return]
 
-    def transform_with_values(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def trace(self, tokens: Tensor, with_values: bool) -> Traced:
         """Values of ln_1's output by the last third of the fused input projection."""
         transformer = self._visual.transformer
         # Where tokens are kept in the order (tokens, n, c), open_clip turns them around before the blocks.
-        hidden = tokens if transformer.batch_first else tokens.transpose(0, 1).contiguous()
-        hidden, values = _through(transformer.resblocks, hidden, _open_clip_values)
-        if not transformer.batch_first:
-            hidden, values = hidden.transpose(0, 1), [value.transpose(0, 1) for value in values]
-        return hidden, values
+        turned = not transformer.batch_first
+        tokens = tokens.transpose(0, 1).contiguous() if turned else tokens
+        traced = _through(transformer.resblocks, tokens, _open_clip_values if with_values else None)
+        return _each(traced, lambda kept: kept.transpose(0, 1)) if turned else traced
 
     def pool(self, hidden: Tensor) -> Tensor:
         """Final norm, pooling and projection."""
@@ -123,6 +136,7 @@ class TimmTower:
         trunk = visual.trunk
         self._trunk: Any = trunk
         self._head: Any = visual.head
+        self.depth = len(trunk.blocks)
         self.image_size: tuple[int, int] = tuple(visual.image_size)
         self.patch_size: int = trunk.patch_embed.patch_size[0]
         self.prefix: int = trunk.num_prefix_tokens
@@ -154,11 +168,10 @@ class TimmTower:
         """All blocks and timm's final norm."""
         return self._trunk.norm(self._trunk.blocks(tokens))  # type: ignore[no-any-return]
 
-    def transform_with_values(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Values of norm1's output by the last third of qkv, then timm's final norm."""
-        trunk = self._trunk
-        hidden, values = _through(trunk.blocks, tokens, _timm_values)
-        return trunk.norm(hidden), [trunk.norm(value) for value in values]
+    def trace(self, tokens: Tensor, with_values: bool) -> Traced:
+        """Values of norm1's output by the last third of qkv; timm's final norm on everything."""
+        traced = _through(self._trunk.blocks, tokens, _timm_values if with_values else None)
+        return _each(traced, self._trunk.norm)
 
     def pool(self, hidden: Tensor) -> Tensor:
         """timm's pooling, then open_clip's projection head."""
@@ -200,16 +213,35 @@ class Positions:
         return self._known[grid]
 
 
+def middle_blocks(depth: int) -> tuple[int, ...]:
+    """The blocks, counted from 1, after a half and after three quarters of the tower.
+
+    Their patch tokens still say where something is and what it looks like; the last ones say what it is.
+    """
+    return tuple(sorted({depth // 2, 3 * depth // 4} - {0, depth}))
+
+
 def _through(
-    blocks: nn.Sequential | nn.ModuleList, tokens: Tensor, values_of: Callable[[Any, Tensor], Tensor]
-) -> tuple[Tensor, list[Tensor]]:
-    """All blocks one by one, and the values in the last ones."""
-    values = []
-    for left, block in zip(range(len(blocks), 0, -1), blocks, strict=True):
-        if left <= VALUE_BLOCKS:
+    blocks: nn.Sequential | nn.ModuleList, tokens: Tensor, values_of: Callable[[Any, Tensor], Tensor] | None
+) -> Traced:
+    """All blocks one by one, and what is kept on the way."""
+    middle, values = [], []
+    depth = len(blocks)
+    for number, block in enumerate(blocks, start=1):
+        if values_of is not None and number > depth - VALUE_BLOCKS:
             values.append(values_of(block, tokens))
         tokens = block(tokens)
-    return tokens, values
+        if number in middle_blocks(depth):
+            middle.append(tokens)
+    return Traced(tokens, middle, values)
+
+
+def _each(traced: Traced, change: Callable[[Tensor], Tensor]) -> Traced:
+    return Traced(
+        change(traced.hidden),
+        [change(kept) for kept in traced.middle],
+        [change(value) for value in traced.values],
+    )
 
 
 def _open_clip_values(block: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - open_clip is untyped

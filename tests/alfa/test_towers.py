@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import Tensor
 
-from alfa.towers import VALUE_BLOCKS, OpenClipTower, TimmTower, Tower
+from alfa.towers import VALUE_BLOCKS, OpenClipTower, TimmTower, Tower, middle_blocks
 
 _TRUNK = {"img_size": 48, "patch_size": 12, "embed_dim": 32, "depth": 4, "num_heads": 2}
 _TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
@@ -80,7 +80,7 @@ def _tokens(tower: Tower, count: int = 2) -> Tensor:
 def test_the_pass_that_gives_values_equals_the_whole_one(tower: tuple[Tower, list[Any]]) -> None:
     """Block by block is the same function as the tower's own forward."""
     tokens = _tokens(tower[0])
-    hidden, values = tower[0].transform_with_values(tokens)
+    hidden, _, values = tower[0].trace(tokens, with_values=True)
     torch.testing.assert_close(hidden, tower[0].transform(tokens), atol=1e-5, rtol=1e-5)
     assert [tuple(value.shape) for value in values] == [tuple(tokens.shape)] * VALUE_BLOCKS
 
@@ -100,7 +100,7 @@ def test_a_value_is_what_attention_gives_a_token_that_is_alone(tower: tuple[Towe
     """A softmax over one key is 1: attention then returns the token's value through the projection."""
     towers, blocks = tower
     tokens = _tokens(towers)
-    _, values = towers.transform_with_values(tokens)
+    values = towers.trace(tokens, with_values=True).values
     first = len(blocks) - VALUE_BLOCKS
     for number, block in enumerate(blocks):
         if number >= first:
@@ -110,6 +110,29 @@ def test_a_value_is_what_attention_gives_a_token_that_is_alone(tower: tuple[Towe
                 values[number - first], norm(_alone(block, tokens)), atol=1e-5, rtol=1e-5
             )
         tokens = block(tokens)
+
+
+@torch.inference_mode()
+def test_middle_tokens_are_those_after_half_and_three_quarters_of_the_blocks(
+    tower: tuple[Tower, list[Any]],
+) -> None:
+    """Block by block by hand; on timm's towers through the final norm, as its own intermediate layers are."""
+    towers, blocks = tower
+    tokens = _tokens(towers)
+    middle = towers.trace(tokens, with_values=False).middle
+    norm = torch.nn.Identity() if isinstance(towers, OpenClipTower) else _final_norm(towers)
+    found = iter(middle)
+    for number, block in enumerate(blocks, start=1):
+        tokens = block(tokens)
+        if number in middle_blocks(len(blocks)):
+            torch.testing.assert_close(next(found), norm(tokens), atol=1e-5, rtol=1e-5)
+    assert next(found, None) is None
+
+
+@pytest.mark.parametrize(("depth", "middle"), [(1, ()), (2, (1,)), (3, (1, 2)), (12, (6, 9)), (24, (12, 18))])
+def test_middle_blocks_lie_inside_the_tower(depth: int, middle: tuple[int, ...]) -> None:
+    """Neither the first embedding nor the last block is a middle one."""
+    assert middle_blocks(depth) == middle
 
 
 def _final_norm(tower: Tower) -> Any:
@@ -123,7 +146,7 @@ def test_values_do_not_depend_on_the_other_tokens_of_their_block() -> None:
     tokens = _tokens(tower, 1)
     changed = tokens.clone()
     changed[:, 5] = changed[:, 5].flip(-1)
-    before, after = (tower.transform_with_values(each)[1][0] for each in (tokens, changed))
+    before, after = (tower.trace(each, with_values=True).values[0] for each in (tokens, changed))
     others = [index for index in range(tokens.shape[1]) if index != 5]
     torch.testing.assert_close(before[:, others], after[:, others])
     assert not torch.allclose(before[:, 5], after[:, 5])
