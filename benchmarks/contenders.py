@@ -59,8 +59,8 @@ def contenders(backbone: Backbone, recipe: Recipe, settings: ModelSettings) -> l
     """
     direction = winclip.class_direction(backbone, recipe.prompt_set.class_name)
     rows = [_alfa("ALFA", backbone, recipe, settings)]
-    if settings.patch_level:
-        windows_only = settings.model_copy(update={"patch_level": False})
+    if settings.local != "windows":
+        windows_only = settings.model_copy(update={"local": "windows"})
         rows.append(_alfa("ALFA, windows only", backbone, recipe, windows_only))
     temperatures = dict.fromkeys((winclip.CLIP_TEMPERATURE, settings.temperature))
     rows += [_winclip(direction, backbone.scales, temperature) for temperature in temperatures]

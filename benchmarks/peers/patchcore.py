@@ -1,8 +1,8 @@
 """PatchCore ("Towards Total Recall in Industrial Anomaly Detection", CVPR 2022), re-stated on our tower.
 
-Patch tokens averaged with their neighbours, a greedy coreset of those of the good images, Euclidean distance
-to the nearest, and the image score of its Eq. 7: the greatest distance, weighted by how lonely the row is
-that it was measured to.
+Patch tokens of the middle blocks averaged with their neighbours, a greedy coreset of those of the good
+images, Euclidean distance to the nearest, and the image score of its Eq. 7: the greatest distance, weighted
+by how lonely the row is that it was measured to.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ _SUPPORT = 9
 
 
 def locally_aware(features: ImageFeatures) -> Tensor:
-    """Patch tokens averaged over 3 x 3 neighbours, (B, P, c); zeros beyond the edge, as in the original."""
+    """Patch tokens averaged over 3 x 3 neighbours, (B, P, c), all middle levels side by side in c.
+
+    A tower without middle levels gives its last one. Beyond the edge there are zeros, as in the original.
+    """
     grid = features.grid
-    planes = features.patches.transpose(1, 2).reshape(len(features.patches), -1, grid.rows, grid.cols)
+    levels = torch.cat(features.middle or (features.patches,), dim=2)
+    planes = levels.transpose(1, 2).reshape(len(levels), -1, grid.rows, grid.cols)
     pooled = functional.avg_pool2d(planes, _NEIGHBOURHOOD, stride=1, padding=_NEIGHBOURHOOD // 2)
     return pooled.flatten(2).transpose(1, 2)
 

@@ -26,6 +26,7 @@ def make_features() -> FeatureMaker:
         image: Tensor | None = None,
         windows: tuple[Tensor, ...] | None = None,
         patches: Tensor | None = None,
+        middle: tuple[Tensor, ...] = (),
         scales: tuple[int, ...] = (),
         count: int = 1,
         seed: int = 0,
@@ -42,6 +43,7 @@ def make_features() -> FeatureMaker:
             windows=tuple(unit(count, each) for each in counts) if windows is None else windows,
             patches=unit(count, rows * cols) if patches is None else patches,
             patch_joint=None,
+            middle=middle,
         )
 
     return make

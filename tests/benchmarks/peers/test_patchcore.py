@@ -40,6 +40,13 @@ def test_neighbours_follow_the_grid(make_features: FeatureMaker) -> None:
     assert pooled.flatten().tolist() == pytest.approx([1.0, 1.0, 0.0, 0.0])
 
 
+def test_middle_levels_stand_side_by_side_in_place_of_the_last(make_features: FeatureMaker) -> None:
+    """One patch with 9 and 18 at the two middle levels: after pooling over zeros (1, 2)."""
+    middle = (_constant(1, 1, 9.0), _constant(1, 1, 18.0))
+    features = make_features(1, 1, patches=_constant(1, 1, -9.0), middle=middle)
+    assert locally_aware(features).flatten().tolist() == pytest.approx([1.0, 2.0])
+
+
 def test_the_coreset_keeps_a_tenth(make_features: FeatureMaker) -> None:
     """Two references of 50 patches leave ten rows."""
     assert coreset([make_features(5, 10, count=2)]).shape == (10, 4)
