@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from alfa.backbone import Backbone
 from alfa.cli.entry import run as run_app
 from alfa.cli.image_batches import image_batches, tracked
 from alfa.cli.options import PROMPTS_DIRECTORY, ConfigOption
@@ -28,7 +27,7 @@ from alfa.evaluation.variants import ShotBanks, require_shots
 from alfa.files import write_atomic
 from alfa.inspector import Recipe
 from alfa.settings import load_model_settings
-from benchmarks.contenders import contenders
+from benchmarks.contenders import contenders, load_with_windows
 from benchmarks.report import Run, SetReport, document, means, table, title
 from benchmarks.variants import common_identity, shot_variants, taught_images
 
@@ -65,7 +64,7 @@ def quality(
     datasets = _chosen(data, sets, numbers, limit)
     files = choose_prompts([dataset.name for dataset in datasets], prompts or [], PROMPTS_DIRECTORY)
     settings = load_model_settings(config)
-    run = Run(tuple(sys.argv), Backbone.load(settings), settings, numbers, seeds, limit)
+    run = Run(tuple(sys.argv), load_with_windows(settings), settings, numbers, seeds, limit)
     reports: list[SetReport] = []
     with _results(work, restart) as store:
         for dataset in datasets:

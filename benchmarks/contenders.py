@@ -45,15 +45,31 @@ class Contender:
     teach: Callable[[Sequence[TaughtImage], int], Method]
 
 
+def load_with_windows(settings: ModelSettings) -> Backbone:
+    """The backbone that the settings name, with windows even where ALFA's own map does without them.
+
+    WinCLIP is made of windows. ALFA is scored by its settings on the same features, and reads of them what
+    these say: the windows it is given beside change nothing.
+
+    Raises:
+        BadInput: the settings name no usable model.
+        Fault: weights had to be downloaded and could not be.
+    """
+    backbone = Backbone.load(settings)
+    if backbone.scales:
+        return backbone
+    return Backbone.load(settings.model_copy(update={"local": "both"}))
+
+
 def contenders(backbone: Backbone, recipe: Recipe, settings: ModelSettings) -> list[Contender]:
     """All of them for one class of parts.
 
     ALFA's prompts are the recipe's; WinCLIP makes its own from the recipe's class name. WinCLIP runs at
-    CLIP's temperature and at ours, so that neither method is judged by a choice made for the other. ALFA
-    without the patch level sees no more than WinCLIP does: the image and its windows.
+    CLIP's temperature and at ours, so that neither method is judged by a choice made for the other. ALFA on
+    windows only is the paper's own path and sees what WinCLIP sees: the image and its windows.
 
     Args:
-        backbone: the model of all.
+        backbone: the model of all, from `load_with_windows`.
         recipe: prompts of the class, without bank.
         settings: ALFA's numbers.
     """

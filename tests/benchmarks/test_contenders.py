@@ -11,7 +11,7 @@ import torch
 from alfa.backbone import Backbone
 from alfa.inspector import Recipe, score
 from alfa.settings import ModelSettings
-from benchmarks.contenders import Contender, TaughtImage, contenders
+from benchmarks.contenders import Contender, TaughtImage, contenders, load_with_windows
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +68,19 @@ def test_a_taught_image_scores_lower_than_without_it(
     features = images[0].features
     assert with_itself(features).image.item() < others(features).image.item()
     assert with_itself(features).patch_map.mean() < others(features).patch_map.mean()
+
+
+def test_windows_are_there_for_winclip_and_change_nothing_for_alfa() -> None:
+    """alfa-mini's own map does without windows; with them beside, its scores stay as they are."""
+    settings = ModelSettings(device="cpu", precision="fp32")
+    prompts = Path(__file__).parents[2] / "prompts" / "generic.toml"
+    picture = np.random.default_rng(1).integers(0, 256, (112, 112, 3), dtype=np.uint8)
+    with_windows, own = load_with_windows(settings), Backbone.load(settings)
+    recipe = Recipe.load(own, prompts, settings=settings)
+    scored = []
+    for backbone in (with_windows, own):
+        [(_, features)] = backbone.encode([picture])
+        scored.append(score(features, recipe, settings))
+    assert with_windows.scales == settings.scales
+    assert torch.allclose(scored[0].patch_map, scored[1].patch_map, atol=1e-5)
+    assert torch.allclose(scored[0].image, scored[1].image, atol=1e-5)
