@@ -282,7 +282,7 @@ def _patch_map(
     patch_map = local_map(logits, features.grid, settings.scales, settings.temperature)
     if recipe.bank is None:
         return patch_map
-    return patch_map + settings.bank_weight * recipe.bank.distances(features)
+    return patch_map + settings.bank_weight * recipe.bank.distances(features, settings.bank_foreground)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -300,7 +300,7 @@ class _Results:
 
 def _finite(features: ImageFeatures) -> Tensor:
     """(B,) bool. Asked of the features: a sigmoid turns an infinite logit into a score that looks sound."""
-    parts = [features.image, *features.windows, features.patches]
+    parts = [features.image, *features.windows, *features.middle, features.patches]
     if features.patch_joint is not None:
         parts.append(features.patch_joint)
     return torch.stack([torch.isfinite(part).flatten(1).all(dim=1) for part in parts]).all(dim=0)
@@ -357,6 +357,7 @@ def method_hash(backbone: Backbone, settings: ModelSettings) -> str:
         "contextual_quantile": settings.contextual_quantile,
         "contextual_k": settings.contextual_k,
         "bank_weight": settings.bank_weight,
+        "bank_foreground": settings.bank_foreground,
         "preprocess_hash": backbone.preprocess_hash,
         # A threshold held in float32 is not held in bfloat16.
         "dtype": str(backbone.dtype),

@@ -72,7 +72,10 @@ class ModelSettings(BaseModel):
     )
     contextual_k: float = Field(1.0, gt=0.0, le=1000.0, description="slope k of the contextual score, Eq. 4")
     bank_weight: float = Field(
-        16.0, ge=0.0, le=1000.0, description="weight of the memory bank's distances beside S_L, few-shot"
+        1.0, ge=0.0, le=1000.0, description="weight of the memory bank's distances beside S_L, few-shot"
+    )
+    bank_foreground: bool = Field(
+        True, description="keep the bank's distances off the background, where the taught parts show one"
     )
     window_batch: int = Field(1024, ge=1, le=65536, description="windows that go through the tower at once")
     threads: int = Field(0, ge=0, le=256, description="CPU threads for torch; 0 leaves torch's own choice")

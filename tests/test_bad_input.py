@@ -181,7 +181,7 @@ def whole_site(tmp_path_factory: pytest.TempPathFactory, tiny_settings: ModelSet
     for name, settings in (
         ("bank", tiny_settings),
         ("other/model", tiny_settings.model_copy(update={"pretrained": str(other_weights)})),
-        ("other/scale", tiny_settings.model_copy(update={"scales": (2,)})),
+        ("other/grid", tiny_settings.model_copy(update={"resolution": 48})),
     ):
         backbone = Backbone.load(settings)
         features = [encoded for _, encoded in backbone.encode(pictures[:2])]
@@ -350,7 +350,7 @@ def test_process_refuses(site: Path, command: str, damage: Damage, code: int, na
         2,
         ("bank.safet", "weights_hash"),
     ),
-    (DETECTOR, replaced("bank.safetensors", "other/scale.safetensors"), 2, ("scales = (2,)", "(2, 3)")),
+    (DETECTOR, replaced("bank.safetensors", "other/grid.safetensors"), 2, ("grid = (4, 4)", "(4, 3)")),
     (DETECTOR, gone("bank.safetensors"), 2, ("bank.safetensors", "no such memory bank")),
     (DETECTOR, cut_short("bank.safetensors"), 2, ("bank.safetensors", "not a readable memory bank")),
     (DETECTOR, is_directory("bank.safetensors"), 2, ("bank.safetensors", "not a readable memory bank")),

@@ -10,7 +10,7 @@ from alfa.backbone import Backbone
 from alfa.cli.image_batches import image_batches, tracked
 from alfa.cli.outputs import writing
 from alfa.evaluation.ablation import (
-    AblationBanks,
+    SHOTS,
     ablation_settings,
     ablation_variants,
     prompt_counts,
@@ -20,6 +20,7 @@ from alfa.evaluation.ablation_report import Ablation, ablation_csv, ablation_jso
 from alfa.evaluation.datasets import Dataset
 from alfa.evaluation.protocol import ClassResult, judge_dataset, measure
 from alfa.evaluation.store import ResultStore
+from alfa.evaluation.variants import ShotBanks
 from alfa.files import write_atomic
 from alfa.inspector import Recipe
 from alfa.settings import ModelSettings
@@ -51,7 +52,7 @@ def ablate(
         each.name: Recipe.load(backbone, prompts[each.name], settings=backbone.settings) for each in classes
     }
     results = [
-        _result(backbone, each, recipes[each.name], settings, AblationBanks(backbone, each, seeds), store)
+        _result(backbone, each, recipes[each.name], settings, ShotBanks(backbone, each, SHOTS, seeds), store)
         for each in classes
     ]
     whole = whole_method(settings)
@@ -82,7 +83,7 @@ def _result(
     dataset: Dataset,
     recipe: Recipe,
     settings: ModelSettings,
-    banks: AblationBanks,
+    banks: ShotBanks,
     store: ResultStore,
 ) -> ClassResult:
     variants = ablation_variants(backbone, recipe, settings, banks)

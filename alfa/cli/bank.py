@@ -9,18 +9,26 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from alfa.backbone import Backbone
+from alfa.backbone import Backbone, ImageFeatures
 from alfa.cli.entry import run
 from alfa.cli.image_batches import image_batches, select_images
 from alfa.cli.options import ConfigOption, LimitOption, SeedOption, SkipOption
 from alfa.cli.outputs import require_writable, writing
+from alfa.errors import BadInput
 from alfa.files import file_hash
 from alfa.memory import DEFAULT_CAP, MemoryBank
 from alfa.settings import load_model_settings
+from alfa.turning import TURNS, turned_copies
 
 app = typer.Typer(help="Memory banks of good parts.", no_args_is_help=True, add_completion=False)
 
 BankFile = Annotated[Path, typer.Argument(help="Memory bank file.", show_default=False)]
+
+
+def _require_turns(turns: int) -> int:
+    if turns not in TURNS:
+        raise BadInput("--turns", "", turns, f"choose one of {', '.join(map(str, TURNS))}")
+    return turns
 
 
 @app.command()
@@ -31,6 +39,15 @@ def teach(
     skip: SkipOption = 0,
     seed: SeedOption = None,
     cap: Annotated[int, typer.Option("--cap", min=1, help="Most rows a level keeps.")] = DEFAULT_CAP,
+    turns: Annotated[
+        int,
+        typer.Option(
+            "--turns",
+            callback=_require_turns,
+            metavar="1|4|8",
+            help="Orientations each image is taught in; 4 or 8 for parts that come turned in any way.",
+        ),
+    ] = 1,
     config: ConfigOption = None,
 ) -> None:
     """Make a bank from good images; 4 to 16 are enough."""
@@ -38,12 +55,14 @@ def teach(
     require_writable("--out", out)
     paths = select_images(images, skip, limit, seed)
     backbone = Backbone.load(settings)
-    features = [
-        encoded
-        for _, pictures in image_batches(paths, "teaching")
-        for _, encoded in backbone.encode(pictures)
-    ]
-    bank = MemoryBank.build(features, backbone, [file_hash(path) for path in paths], cap)
+    features: list[ImageFeatures] = []
+    turned: list[ImageFeatures] = []
+    for _, pictures in image_batches(paths, "teaching"):
+        features += (encoded for _, encoded in backbone.encode(pictures))
+        copies = [copy for picture in pictures for copy in turned_copies(picture, turns)]
+        turned += (encoded for _, encoded in backbone.encode(copies))
+    sources = [file_hash(path) for path in paths]
+    bank = MemoryBank.build(features, backbone, sources, cap, turned=turned, turns=turns)
     with writing(out):
         bank.save(out)
     print(f"{out}: taught {bank.images} images, bank {bank.content_hash}")
@@ -57,8 +76,12 @@ def show(file: BankFile) -> None:
     table = Table(title=str(file), show_header=False)
     table.add_row("bank", bank.content_hash)
     table.add_row("model", f"{info.model_id} (weights {info.weights_hash})")
-    table.add_row("grid, scales", f"{info.rows}x{info.cols}, {', '.join(map(str, info.scales))}")
-    table.add_row("images", str(bank.images))
+    table.add_row("grid", f"{info.rows}x{info.cols}")
+    table.add_row(
+        "images", f"{bank.images}, each in {info.turns} orientations" if info.turns > 1 else str(bank.images)
+    )
+    table.add_row("typical distance", f"{info.typical:.4f}")
+    table.add_row("foreground", "parts in front of a background" if bank.foreground else "whole image")
     table.add_row("created", info.created.isoformat())
     for level, rows in sorted(bank.levels.items()):
         table.add_row(level, f"{rows.shape[0]} rows of {rows.shape[1]}")

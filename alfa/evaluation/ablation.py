@@ -16,14 +16,12 @@ from torch.nn import functional
 
 from alfa.adaptation import TextEmbeddings
 from alfa.backbone import Backbone, ImageFeatures
-from alfa.evaluation.datasets import Dataset
-from alfa.evaluation.variants import Read, ScoresLike, ShotBanks, Variant, recipe_variant, row_of
-from alfa.files import content_hash, file_hash
+from alfa.evaluation.variants import ScoresLike, ShotBanks, Variant, recipe_variant, row_of
+from alfa.files import content_hash
 from alfa.inspector import Recipe, score
-from alfa.memory import DEFAULT_CAP, MemoryBank
 from alfa.prompting.templates import PROMPTS_PER_LABEL
 from alfa.settings import ModelSettings
-from alfa.windows import Grid, harmonic_aggregate, harmonic_mean_levels, window_layout
+from alfa.windows import harmonic_aggregate, harmonic_mean_levels, window_layout
 
 SCALES = (2, 3, 4)
 SCALE_SETS = ((2,), (2, 3), (2, 3, 4))
@@ -68,38 +66,8 @@ def scales_row(scales: Sequence[int], shots: int) -> str:
     return f"scales {list(scales)} {row_of(shots)}"
 
 
-class AblationBanks(ShotBanks):
-    """Memory banks of every set of scales, from images encoded once."""
-
-    def __init__(self, backbone: Backbone, dataset: Dataset, seeds: int) -> None:
-        """Choose the images; nothing is read yet.
-
-        Raises:
-            BadInput: there are fewer images to teach from than the largest number of shots.
-        """
-        super().__init__(backbone, dataset, SHOTS, seeds)
-        self._by_scales: dict[tuple[tuple[int, ...], int, int], MemoryBank] = {}
-
-    def teach(self, read: Read) -> None:
-        """Encode all the images and make the banks; a second call does nothing."""
-        if self._by_scales:
-            return
-        features = self._encode(read)
-        for scales in SCALE_SETS:
-            source = _Source(self._backbone, scales)
-            for shots, seed in self.pairs:
-                taught = [with_scales(features[path], scales) for path in self.taught(shots, seed)]
-                hashes = [file_hash(path) for path in self.taught(shots, seed)]
-                bank = MemoryBank.build(taught, source, hashes, DEFAULT_CAP)
-                self._by_scales[scales, shots, seed] = bank.to(self._backbone.device)
-
-    def of_scales(self, scales: tuple[int, ...], shots: int, seed: int) -> MemoryBank:
-        """One bank, once taught."""
-        return self._by_scales[scales, shots, seed]
-
-
 def ablation_variants(
-    backbone: Backbone, recipe: Recipe, settings: ModelSettings, banks: AblationBanks
+    backbone: Backbone, recipe: Recipe, settings: ModelSettings, banks: ShotBanks
 ) -> list[Variant]:
     """All rows of Tables 2, 3 and 6.
 
@@ -151,7 +119,7 @@ def with_scales(features: ImageFeatures, scales: Sequence[int]) -> ImageFeatures
     )
 
 
-def _by_scales(make: _Maker, whole: ModelSettings, banks: AblationBanks) -> list[Variant]:
+def _by_scales(make: _Maker, whole: ModelSettings, banks: ShotBanks) -> list[Variant]:
     variants = []
     for scales in SCALE_SETS:
         settings = whole.model_copy(update={"scales": scales})
@@ -177,14 +145,14 @@ class _Maker:
         return self._variant(row, row, settings, scoring)
 
     def taught(
-        self, scales: tuple[int, ...], shots: int, seed: int, settings: ModelSettings, banks: AblationBanks
+        self, scales: tuple[int, ...], shots: int, seed: int, settings: ModelSettings, banks: ShotBanks
     ) -> Variant:
         """After k taught images."""
         row = scales_row(scales, shots)
 
         def scoring(features: ImageFeatures) -> ScoresLike:
             # The bank is looked up when it is used: a variant is named long before its bank is taught.
-            recipe = replace(self.recipe, bank=banks.of_scales(scales, shots, seed))
+            recipe = replace(self.recipe, bank=banks.bank(shots, seed))
             return score(with_scales(features, scales), recipe, settings)
 
         return self._variant(f"{row} seed {seed}", row, settings, scoring, banks.identity(shots, seed))
@@ -240,27 +208,3 @@ def _templates(text: TextEmbeddings) -> TextEmbeddings:
 def _llm(text: TextEmbeddings) -> TextEmbeddings:
     """The rest, the file's own prompts."""
     return replace(text, normal=text.normal[PROMPTS_PER_LABEL:], abnormal=text.abnormal[PROMPTS_PER_LABEL:])
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """The backbone as a bank of fewer scales names it."""
-
-    backbone: Backbone
-    scales: tuple[int, ...]
-
-    @property
-    def model_id(self) -> str:
-        return self.backbone.model_id
-
-    @property
-    def weights_hash(self) -> str:
-        return self.backbone.weights_hash
-
-    @property
-    def preprocess_hash(self) -> str:
-        return self.backbone.preprocess_hash
-
-    @property
-    def grid(self) -> Grid:
-        return self.backbone.grid

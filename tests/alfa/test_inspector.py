@@ -125,7 +125,7 @@ def test_a_batch_equals_its_images_one_by_one(taught: Inspector) -> None:
 
 
 def test_images_of_different_shapes_come_back_in_their_order(taught: Inspector) -> None:
-    """Each shape is a batch of its own; the answers are in the order of the images, with maps in their shape."""
+    """Each shape is a batch of its own; answers come in the order of the images, maps in their shape."""
     images = _images(sizes=[(40, 90), (60, 45), (41, 92), (48, 48)])
     together = taught.inspect(images)
     assert [each.anomaly_map.shape for each in together] == [(36, 48), (48, 36), (36, 48), (36, 36)]
@@ -255,17 +255,18 @@ def test_features_that_are_not_finite_never_read_as_good(inspector: Inspector, b
 def test_a_bank_of_another_model_is_refused(
     tiny_backbone: Backbone, tiny_settings: ModelSettings, tiny_prompts: Path, tmp_path: Path
 ) -> None:
-    """The same weights with other scales do not fit."""
+    """The same weights on another grid do not fit."""
     bank = _teach(tiny_backbone, _images(), tmp_path / "bank.safetensors")
-    settings = tiny_settings.model_copy(update={"scales": (2,)})
-    with pytest.raises(BadInput, match=r"bank\.safetensors: scales"):
+    settings = tiny_settings.model_copy(update={"resolution": 48})
+    with pytest.raises(BadInput, match=r"bank\.safetensors: grid"):
         Inspector.load(tiny_prompts, bank, settings=settings)
 
 
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"bank_weight": 1.0}, "method_hash"),
+        ({"bank_weight": 2.0}, "method_hash"),
+        ({"bank_foreground": False}, "method_hash"),
         ({"temperature": 0.1}, "method_hash"),
         ({"aligner": "none"}, "method_hash"),
         ({}, "bank_hash"),

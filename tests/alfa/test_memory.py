@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch.nn import functional
 from alfa.backbone import ImageFeatures
 from alfa.errors import BadInput
 from alfa.memory import MemoryBank, greedy_coreset, nearest_distance
-from alfa.windows import Grid, harmonic_aggregate, window_layout
+from alfa.windows import Grid
 
 _GRID = Grid(3, 4)
 
@@ -29,7 +30,7 @@ class Source:
     weights_hash: str = "a" * 16
     preprocess_hash: str = "b" * 16
     grid: Grid = _GRID
-    scales: tuple[int, ...] = (2, 3)
+    patch_blocks: tuple[int, ...] = (1, 2)
 
 
 SOURCE = Source()
@@ -39,13 +40,14 @@ def _unit(*shape: int, seed: int) -> Tensor:
     return functional.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-def _features(batch: int, seed: int) -> ImageFeatures:
+def _features(batch: int, seed: int, grid: Grid = _GRID) -> ImageFeatures:
     return ImageFeatures(
-        grid=SOURCE.grid,
+        grid=grid,
         image=_unit(batch, 6, seed=seed),
-        windows=(_unit(batch, 6, 6, seed=seed + 1), _unit(batch, 2, 6, seed=seed + 2)),
-        patches=_unit(batch, 12, 8, seed=seed + 3),
+        windows=(),
+        patches=_unit(batch, grid.patches, 8, seed=seed + 1),
         patch_joint=None,
+        middle=(_unit(batch, grid.patches, 8, seed=seed + 2),),
     )
 
 
@@ -74,27 +76,91 @@ def test_distances_by_hand() -> None:
     assert nearest_distance(queries, torch.tensor([[1.0, 0.0]])).tolist() == [[0.0, 0.5, 1.0]]
 
 
-@given(st.integers(1, 3), st.integers(0, 200))
-def test_the_map_is_the_mean_of_the_levels_brute_force_distances(batch: int, seed: int) -> None:
-    """Windows spread to patches harmonically, patches as they are, then the arithmetic mean of the levels."""
-    bank, features = _bank(), _features(batch, seed)
-    maps = []
-    for level, queries in (("window-2", features.windows[0]), ("window-3", features.windows[1])):
-        similarities = functional.cosine_similarity(queries[:, :, None], bank.levels[level].float(), dim=-1)
-        layout = window_layout(SOURCE.grid, int(level[-1]))
-        maps.append(harmonic_aggregate((1 - similarities.amax(dim=2)) / 2, layout))
-    similarities = functional.cosine_similarity(
-        features.patches[:, :, None], bank.levels["patch"].float(), dim=-1
+def _brute_force(tokens: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
+    """(1 - cos to the nearest row) / 2 of a middle block, d, and of the last, e: (d^2 e)^(1/3)."""
+    d, e = (
+        ((1 - functional.cosine_similarity(own[..., None, :], theirs, dim=-1).amax(dim=-1)) / 2).clamp_min(
+            1e-5
+        )
+        for own, theirs in zip(tokens, rows, strict=True)
     )
-    maps.append((1 - similarities.amax(dim=2)) / 2)
-    torch.testing.assert_close(bank.distances(features), torch.stack(maps).mean(dim=0), rtol=1e-4, atol=1e-5)
+    return (d * d * e) ** (1 / 3)
+
+
+@given(st.integers(1, 3), st.integers(0, 200))
+def test_the_map_is_the_geometric_mean_of_the_levels_in_typical_distances(batch: int, seed: int) -> None:
+    """Against brute force over the bank's own rows."""
+    bank, features = _bank(), _features(batch, seed)
+    rows = [bank.levels[level].float() for level in ("block-1", "block-2")]
+    expected = _brute_force([*features.middle, features.patches], rows) / bank.info.typical
+    torch.testing.assert_close(bank.distances(features), expected, rtol=1e-3, atol=1e-3)
+
+
+@given(st.integers(2, 4), st.integers(0, 200))
+def test_the_typical_distance_is_that_of_each_good_part_to_the_others(images: int, seed: int) -> None:
+    """Leave one out by hand; it does not matter that the parts came in two batches of other shapes."""
+    batches = [_features(1, seed), _features(images - 1, seed + 10, Grid(2, 5))]
+    bank = MemoryBank.build(batches, SOURCE, ["x"] * images)
+    parts = [
+        [level[index] for level in (*batch.middle, batch.patches)]
+        for batch in batches
+        for index in range(len(batch.image))
+    ]
+    left_out = []
+    for number, part in enumerate(parts):
+        others = [torch.cat(level) for level in zip(*(parts[:number] + parts[number + 1 :]), strict=True)]
+        left_out.append(_brute_force(part, others))
+    assert bank.info.typical == pytest.approx(float(torch.cat(left_out).mean()), rel=1e-3)
+
+
+def test_one_part_tells_what_is_typical_by_its_patches_that_are_no_neighbours() -> None:
+    """Four patches in a row, as directions in a plane: 0 and 2 and 1 and 3 are two apart, 0 and 3 three."""
+    degrees = torch.tensor([0.0, 10.0, 60.0, 40.0])
+    directions = torch.stack([degrees.deg2rad().cos(), degrees.deg2rad().sin()], dim=1)[None]
+    part = replace(_features(1, 0, Grid(1, 4)), patches=directions, middle=(directions,))
+    bank = MemoryBank.build([part], SOURCE, ["x"])
+    nearest = torch.tensor([40.0, 30.0, 60.0, 30.0])
+    assert bank.info.typical == pytest.approx(float(((1 - nearest.deg2rad().cos()) / 2).mean()), rel=1e-4)
+
+
+def test_the_same_part_taught_twice_leaves_distances_finite() -> None:
+    """Its distance to itself is nothing; a smallest unit stands in."""
+    features = _features(1, seed=9)
+    bank = MemoryBank.build([features, features], SOURCE, ["x", "x"])
+    distances = bank.distances(_features(2, seed=1))
+    assert bank.info.typical == pytest.approx(1e-3)
+    assert torch.isfinite(distances).all()
+
+
+def test_many_taught_parts_are_sampled_for_the_typical_distance() -> None:
+    """Forty parts: every third one is left out, which is what these fourteen give by hand."""
+    features = _features(40, seed=2, grid=Grid(1, 2))
+    bank = MemoryBank.build([features], SOURCE, ["x"] * 40)
+    left_out = []
+    for number in range(0, 40, 3):
+        others = [index for index in range(40) if index != number]
+        tokens = (*features.middle, features.patches)
+        rows = [level[others].flatten(0, 1) for level in tokens]
+        left_out.append(_brute_force([level[number] for level in tokens], rows))
+    assert bank.info.typical == pytest.approx(float(torch.cat(left_out).mean()), rel=1e-3)
 
 
 def test_a_taught_image_is_at_distance_zero() -> None:
-    """Up to the rounding of float16 rows."""
+    """Up to the floor that the geometric mean needs."""
     features = _features(2, seed=9)
     bank = MemoryBank.build([features], SOURCE, ["x", "y"])
-    assert bank.distances(features).max() < 1e-5
+    assert bank.distances(features).max() * bank.info.typical < 1.1e-5
+
+
+def test_parts_taught_in_other_orientations_are_near_as_well() -> None:
+    """Their rows are in the bank; what is typical is still told by the upright ones."""
+    upright, turned = _features(2, seed=9), _features(2, seed=30)
+    plain = MemoryBank.build([upright], SOURCE, ["x", "y"])
+    bank = MemoryBank.build([upright], SOURCE, ["x", "y"], turned=[turned], turns=4)
+    assert bank.distances(turned).max() * bank.info.typical < 1.1e-5
+    assert plain.distances(turned).min() > 0.01
+    assert bank.info.typical == plain.info.typical
+    assert (bank.images, bank.info.turns) == (2, 4)
 
 
 def test_a_batch_equals_its_images_one_by_one() -> None:
@@ -119,13 +185,9 @@ def test_an_empty_bank_is_refused() -> None:
 
 
 def test_the_cap_bounds_every_level() -> None:
-    """Three images have 36 patches and 18 + 6 windows; the cap of 5 holds each level."""
+    """Three images have 36 patches a level; the cap of 5 holds each."""
     bank = MemoryBank.build([_features(3, seed=4)], SOURCE, ["x", "y", "z"], cap=5)
-    assert {level: len(rows) for level, rows in bank.levels.items()} == {
-        "window-2": 5,
-        "window-3": 5,
-        "patch": 5,
-    }
+    assert {level: len(rows) for level, rows in bank.levels.items()} == {"block-1": 5, "block-2": 5}
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 200))
@@ -176,7 +238,7 @@ def test_other_parts_give_another_hash() -> None:
         ("model_id", Source(model_id="other")),
         ("weights_hash", Source(weights_hash="c" * 16)),
         ("grid", Source(grid=Grid(4, 3))),
-        ("scales", Source(scales=(2,))),
+        ("blocks", Source(patch_blocks=(2,))),
         ("preprocess_hash", Source(preprocess_hash="d" * 16)),
     ],
 )
@@ -234,3 +296,47 @@ def test_a_missing_bank_is_refused(tmp_path: Path) -> None:
     """And the line says how to make one."""
     with pytest.raises(BadInput, match="alfa-bank teach"):
         MemoryBank.load(tmp_path / "none.safetensors")
+
+
+def _part_on_background(batch: int, seed: int) -> ImageFeatures:
+    """6 x 6 patches; the inner 4 x 4 look one way, the ring around them another, both with a little noise."""
+    grid = Grid(6, 6)
+    inside = torch.zeros(6, 6, dtype=torch.bool)
+    inside[1:-1, 1:-1] = True
+    axis = torch.where(inside.flatten(), 1.0, -1.0)[None, :, None] * torch.eye(8)[0]
+    noise = 0.1 * torch.randn(batch, grid.patches, 8, generator=torch.Generator().manual_seed(seed))
+    tokens = functional.normalize(axis + torch.eye(8)[1] + noise, dim=-1)
+    return replace(_features(batch, seed, grid), patches=tokens, middle=(tokens,))
+
+
+def test_the_background_of_a_part_is_at_distance_zero_where_asked() -> None:
+    """The corner is background and more than one patch from the part; the part is as far as ever."""
+    taught = _part_on_background(3, seed=1)
+    bank = MemoryBank.build([taught], replace(SOURCE, grid=taught.grid), ["x", "y", "z"])
+    far, shown = Grid(8, 8), torch.zeros(8, 8)
+    shown[3:5, 3:5] = 1
+    axis = (2 * shown.flatten() - 1)[None, :, None] * torch.eye(8)[0] + 0.9 * torch.eye(8)[1:3].sum(dim=0)
+    tokens = functional.normalize(axis, dim=-1)
+    features = replace(_features(1, 5, far), patches=tokens, middle=(tokens,))
+    masked, whole = bank.distances(features)[0], bank.distances(features, foreground=False)[0]
+    assert masked[0] == 0
+    assert whole[0] > 0
+    assert masked[3 * 8 + 3] == whole[3 * 8 + 3]
+
+
+def test_a_saved_foreground_comes_back_the_same(tmp_path: Path) -> None:
+    """And belongs to the hash."""
+    taught = _part_on_background(3, seed=1)
+    bank = MemoryBank.build([taught], replace(SOURCE, grid=taught.grid), ["x", "y", "z"])
+    bank.save(tmp_path / "bank.safetensors")
+    loaded = MemoryBank.load(tmp_path / "bank.safetensors")
+    assert loaded.foreground is not None
+    assert bank.foreground is not None
+    for name, tensor in bank.foreground.tensors().items():
+        assert torch.equal(loaded.foreground.tensors()[name], tensor)
+    query = _part_on_background(2, seed=7)
+    torch.testing.assert_close(loaded.distances(query), bank.distances(query))
+    changed = replace(bank, foreground=replace(bank.foreground, usual=1 - bank.foreground.usual))
+    changed.save(tmp_path / "changed.safetensors")
+    with pytest.raises(BadInput, match="content_hash"):
+        MemoryBank.load(tmp_path / "changed.safetensors")

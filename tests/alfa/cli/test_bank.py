@@ -50,8 +50,34 @@ def test_show_tells_what_the_bank_is(command: Command, bank_file: Path) -> None:
     """Hash, model, images, levels."""
     shown = command(main, "show", bank_file)
     assert shown.exit_code == 0
-    for expected in (MemoryBank.load(bank_file).content_hash, "tiny-clip", "4x3", "window-2", "patch"):
+    for expected in (MemoryBank.load(bank_file).content_hash, "tiny-clip", "4x3", "block-1", "block-2"):
         assert expected in shown.stdout
+
+
+def test_turns_teach_every_image_in_other_orientations(
+    command: Command, good_images: Path, tiny_config: Path, tmp_path: Path
+) -> None:
+    """Two images, upright and in three more quarters, fill four times the rows; they are still two images."""
+    banks = {}
+    for turns in (1, 4):
+        out = tmp_path / f"{turns}.safetensors"
+        options = ("--limit", 2, "--turns", turns, "--config", tiny_config)
+        assert command(main, "teach", good_images, "--out", out, *options).exit_code == 0
+        banks[turns] = MemoryBank.load(out)
+    assert len(banks[4].levels["block-2"]) == 4 * len(banks[1].levels["block-2"])
+    assert [(bank.images, bank.info.turns) for bank in banks.values()] == [(2, 1), (2, 4)]
+    assert "2, each in 4 orientations" in command(main, "show", tmp_path / "4.safetensors").stdout
+
+
+def test_another_number_of_turns_is_one_line_and_exit_two(
+    command: Command, good_images: Path, tmp_path: Path
+) -> None:
+    """The line names the choices; nothing is written."""
+    ended = command(main, "teach", good_images, "--out", tmp_path / "bank.safetensors", "--turns", 3)
+    assert ended.exit_code == 2
+    assert ended.stderr.count("\n") == 1
+    assert "1, 4, 8" in ended.stderr
+    assert not (tmp_path / "bank.safetensors").exists()
 
 
 def test_drop_deletes_the_bank(command: Command, bank_file: Path) -> None:

@@ -25,7 +25,6 @@ from alfa.evaluation.ablation import (
     WHOLE_METHOD,
     WITH_LLM,
     WITH_SCORING,
-    AblationBanks,
     ablation_settings,
     ablation_variants,
     prompt_counts,
@@ -38,7 +37,7 @@ from alfa.evaluation.datasets import Dataset
 from alfa.evaluation.metrics import ImageMetrics, PixelMetrics
 from alfa.evaluation.protocol import GLOBAL, LOCAL, WHOLE, Figures, Row, judge_dataset, measure
 from alfa.evaluation.store import ResultStore
-from alfa.evaluation.variants import Read, Variant
+from alfa.evaluation.variants import Read, ShotBanks, Variant
 from alfa.files import file_hash
 from alfa.inspector import Recipe, score
 from alfa.memory import MemoryBank
@@ -63,13 +62,13 @@ def own_recipe(backbone: Backbone, tiny_prompts: Path) -> Recipe:
 
 
 @pytest.fixture
-def banks(backbone: Backbone, dataset: Dataset) -> AblationBanks:
-    return AblationBanks(backbone, dataset, seeds=1)
+def banks(backbone: Backbone, dataset: Dataset) -> ShotBanks:
+    return ShotBanks(backbone, dataset, SHOTS, seeds=1)
 
 
 @pytest.fixture
 def variants(
-    backbone: Backbone, own_recipe: Recipe, settings: ModelSettings, banks: AblationBanks
+    backbone: Backbone, own_recipe: Recipe, settings: ModelSettings, banks: ShotBanks
 ) -> dict[str, Variant]:
     return {each.name: each for each in ablation_variants(backbone, own_recipe, settings, banks)}
 
@@ -113,7 +112,7 @@ def test_the_last_row_is_the_method_itself(
     features: ImageFeatures,
 ) -> None:
     """Scales 2 and 3, windows only, as `score` gives it on a backbone of its own."""
-    whole = settings.model_copy(update={"scales": (2, 3), "patch_level": False})
+    whole = settings.model_copy(update={"scales": (2, 3), "local": "windows"})
     expected = score(Backbone.load(whole).encode_images(pixels), own_recipe, whole)
     found = variants[WHOLE_METHOD].score(features)
     torch.testing.assert_close(found.image, expected.image, atol=1e-5, rtol=0)
@@ -157,10 +156,10 @@ def test_the_one_class_row_is_the_distance_to_the_mean_normal_template(
     torch.testing.assert_close(variants[ONE_CLASS].score(features).image, expected)
 
 
-def test_a_few_shot_row_has_a_bank_of_its_own_scales(
+def test_a_few_shot_row_is_a_bank_beside_windows_of_its_own_scales(
     settings: ModelSettings,
     variants: dict[str, Variant],
-    banks: AblationBanks,
+    banks: ShotBanks,
     own_recipe: Recipe,
     dataset: Dataset,
     read: Read,
@@ -168,7 +167,7 @@ def test_a_few_shot_row_has_a_bank_of_its_own_scales(
 ) -> None:
     """Scale 2 alone after two taught images, against a bank built by a backbone of that scale."""
     banks.teach(read)
-    alone = settings.model_copy(update={"scales": (2,), "patch_level": False})
+    alone = settings.model_copy(update={"scales": (2,), "local": "windows"})
     single = Backbone.load(alone)
     taught = banks.taught(2, 0)
     encoded = [one for _, pictures in read(list(taught), "teaching") for _, one in single.encode(pictures)]
@@ -231,7 +230,7 @@ def test_one_run_fills_every_table(
     backbone: Backbone,
     own_recipe: Recipe,
     settings: ModelSettings,
-    banks: AblationBanks,
+    banks: ShotBanks,
     store: ResultStore,
     read: Read,
 ) -> None:
