@@ -72,6 +72,11 @@ def class_caption(rng: random.Random, noun: str) -> str:
     )
 
 
+def kinds_named(text: str) -> list[str]:
+    """The kinds of defect whose words stand in a caption."""
+    return [kind for kind, words in DEFECTS.items() if any(word in text for word in words)]
+
+
 def random_noun(rng: random.Random) -> str:
     """A general or an unrelated class word: what the method says must not hang on knowing the class."""
     noun: str = rng.choice(_WORDS["general_nouns" if rng.random() < _GENERAL else "unrelated_nouns"])

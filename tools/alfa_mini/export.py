@@ -23,8 +23,11 @@ _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 
 
-def config(embed_dim: int, width: int, layers: int, heads: int) -> dict[str, Any]:
-    """The open_clip config of a model of this kind."""
+def config(
+    embed_dim: int, width: int, layers: int, heads: int, patch_head: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The open_clip config of a model of this kind; `patch_head` says what its patch tokens go through."""
+    described = {} if patch_head is None else {"patch_head": patch_head}
     return {
         "model_cfg": {
             "embed_dim": embed_dim,
@@ -32,7 +35,7 @@ def config(embed_dim: int, width: int, layers: int, heads: int) -> dict[str, Any
                 "timm_model_name": _TRUNK,
                 "timm_model_pretrained": False,
                 "timm_pool": "token",
-                "timm_proj": "linear",
+                "timm_proj": "none",
                 "image_size": IMAGE_SIZE,
             },
             "text_cfg": {
@@ -45,6 +48,7 @@ def config(embed_dim: int, width: int, layers: int, heads: int) -> dict[str, Any
             "custom_text": True,
         },
         "preprocess_cfg": {"mean": list(_MEAN), "std": list(_STD)},
+        **described,
     }
 
 
@@ -57,7 +61,7 @@ def write_model(
         out: the model's directory.
         description: from `config`.
         image_tower: the frozen tower's file, copied as float16.
-        text_side: `text.*`, `visual.head.proj.weight`, `logit_scale`, `patch_proj.weight`.
+        text_side: `text.*`, `logit_scale`, `patch_head.*`.
     """
     write_atomic(out / CONFIG_FILE, (json.dumps(description, indent=2) + "\n").encode())
     write_half(out / IMAGE_TOWER_FILE, safetensors.torch.load_file(image_tower))

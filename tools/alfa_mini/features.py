@@ -1,8 +1,9 @@
-"""The frozen tower's embeddings of all samples, computed once and kept in a cache folder."""
+"""The frozen tower's patch tokens of all samples, computed once and kept in a cache folder."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,169 +14,113 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from alfa.backbone import Backbone
-from alfa.files import content_hash
+from alfa.backbone import Backbone, ImageFeatures
+from alfa.files import content_hash, write_atomic
 from alfa.settings import ModelSettings
-from alfa.windows import Grid, window_layout
+from alfa.windows import Grid
 from tools.alfa_mini.defects import KINDS
 from tools.alfa_mini.sets import Sample, Source, read
 
-_IMAGES_AT_ONCE = 16
-# Neighbouring windows share most of their tokens: every third one says nearly as much and costs a ninth.
-WINDOW_STRIDE = 3
+_PICTURES_AT_ONCE = 16
 _UNKNOWN = -1.0
+_NO_KIND = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Features:
-    """Of n samples; embeddings are float16 of unit length, labels are defective fractions of the area.
+class Picture:
+    """One sample as the tower sees it.
 
     Attributes:
-        image: (n, c).
-        windows: per scale (n, N, c).
-        patches: (n, P, c).
-        patch_labels: (n, P) in [0, 1], or -1 where not known.
-        window_labels: per scale (n, N), the same.
-        group: (n,) index of the training set.
-        abnormal: (n,) bool.
-        rendered: (n,) bool.
-        kinds: (n, K) bool, kinds of defect.
+        tokens: (P, blocks * c) float16, the blocks' unit tokens side by side.
+        labels: (P,) defective fraction of each patch's area, -1 where not known.
+        abnormal: whether a defect is on it.
+        rendered: whether the defect is.
+        kind: index into `KINDS` of the rendered defect, -1 without.
     """
 
-    image: Tensor
-    windows: tuple[Tensor, ...]
-    patches: Tensor
-    patch_labels: Tensor
-    window_labels: tuple[Tensor, ...]
-    group: Tensor
-    abnormal: Tensor
-    rendered: Tensor
-    kinds: Tensor
-
-    def select(self, index: Tensor) -> Features:
-        """Some of the samples."""
-        return Features(
-            self.image[index],
-            tuple(level[index] for level in self.windows),
-            self.patches[index],
-            self.patch_labels[index],
-            tuple(level[index] for level in self.window_labels),
-            self.group[index],
-            self.abnormal[index],
-            self.rendered[index],
-            self.kinds[index],
-        )
-
-
-def sampled_windows(grid: Grid, scale: int, stride: int) -> Tensor:
-    """Positions, in the product's list of windows, of those that are learnt from."""
-    rows, cols = grid.rows - scale + 1, grid.cols - scale + 1
-    return torch.arange(rows * cols).view(rows, cols)[::stride, ::stride].flatten()
-
-
-def sampled_backbone(stride: int) -> type[Backbone]:
-    """A backbone that passes on every `stride`-th window only; the pass itself stays the product's."""
-
-    class SampledBackbone(Backbone):
-        def _window_positions(self, grid: Grid, scale: int) -> Tensor:
-            return super()._window_positions(grid, scale)[sampled_windows(grid, scale, stride)]
-
-    return SampledBackbone
+    tokens: Tensor
+    labels: Tensor
+    abnormal: bool
+    rendered: bool
+    kind: int
 
 
 def extract(
-    model: Path, found: list[Source], cache: Path, threads: int, stride: int = WINDOW_STRIDE
-) -> list[dict[str, Tensor]]:
-    """Features of all sources, chunk by chunk; what the cache has already is not computed again.
+    model: Path, blocks: Sequence[int], found: list[Source], cache: Path, threads: int
+) -> list[Picture]:
+    """Tokens of all sources, chunk by chunk; what the cache has already is not computed again.
 
     Args:
-        model: a directory in the embedded model's form whose projection is the identity.
+        model: a directory in the embedded model's form, with the image tower.
+        blocks: counted from 1, whose tokens are taken.
         found: what to read, in order.
         cache: folder for the chunks.
         threads: for torch.
-        stride: between windows, in patches.
     """
-    settings = ModelSettings(
-        threads=threads, patch_level=False, keep_aspect=False, device="cpu", precision="fp32"
-    )
-    backbone = sampled_backbone(stride).load_directory(model, settings)
-    chunks = [found[start : start + _IMAGES_AT_ONCE] for start in range(0, len(found), _IMAGES_AT_ONCE)]
-    paths = [_computed(backbone, chunk, cache, stride) for chunk in track(chunks, "image tower")]
-    return [safetensors.torch.load_file(path) for path in paths]
+    settings = ModelSettings(threads=threads, local="patches", device="cpu", precision="fp32")
+    backbone = Backbone.load_directory(model, settings)
+    chunks = [found[start : start + _PICTURES_AT_ONCE] for start in range(0, len(found), _PICTURES_AT_ONCE)]
+    paths = [_computed(backbone, blocks, chunk, cache) for chunk in track(chunks, "image tower")]
+    return [picture for path in paths for picture in _pictures(safetensors.torch.load_file(path))]
 
 
-def joined(parts: list[dict[str, Tensor]]) -> Features:
-    """Chunks put together; where one has fewer windows, the rest are of unknown label."""
-    whole = {name: torch.cat(_padded([part[name] for part in parts], name)) for name in parts[0]}
-    scales = sorted(name for name in whole if name.startswith("windows."))
-    labels = sorted(name for name in whole if name.startswith("window_labels."))
-    return Features(
-        image=whole["image"],
-        windows=tuple(whole[name] for name in scales),
-        patches=whole["patches"],
-        patch_labels=whole["patch_labels"],
-        window_labels=tuple(whole[name] for name in labels),
-        group=whole["group"],
-        abnormal=whole["abnormal"],
-        rendered=whole["rendered"],
-        kinds=whole["kinds"],
-    )
-
-
-def _padded(tensors: list[Tensor], name: str) -> list[Tensor]:
-    if not name.startswith(("windows.", "window_labels.")):
-        return tensors
-    most = max(tensor.shape[1] for tensor in tensors)
-    filling = _UNKNOWN if name.startswith("window_labels.") else 0.0
-    return [
-        torch.cat(
-            [tensor, tensor.new_full((len(tensor), most - tensor.shape[1], *tensor.shape[2:]), filling)], 1
-        )
-        for tensor in tensors
+def _computed(backbone: Backbone, blocks: Sequence[int], chunk: list[Source], cache: Path) -> Path:
+    described = [
+        backbone.weights_hash,
+        backbone.preprocess_hash,
+        [*blocks],
+        [str(source) for source in chunk],
     ]
-
-
-def _computed(backbone: Backbone, chunk: list[Source], cache: Path, stride: int) -> Path:
-    described = json.dumps([f"{backbone.weights_hash}-{stride}", [str(source) for source in chunk]])
-    path = cache / f"{content_hash(described.encode())}.safetensors"
+    path = cache / f"{content_hash(json.dumps(described).encode())}.safetensors"
     if not path.exists():
         samples = [read(source) for source in chunk]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".part")
-        safetensors.torch.save_file(_encoded(backbone, samples, stride), temporary)
-        temporary.replace(path)
+        write_atomic(path, safetensors.torch.save(_encoded(backbone, blocks, samples)))
     return path
 
 
-def _encoded(backbone: Backbone, samples: list[Sample], stride: int) -> dict[str, Tensor]:
-    [(_, features)] = backbone.encode([sample.image for sample in samples])
-    patch_labels = torch.stack([_patch_labels(sample, backbone.grid) for sample in samples])
-    tensors = {
-        "image": features.image.half(),
-        "patches": features.patches.half(),
-        "patch_labels": patch_labels,
-        "group": torch.tensor([sample.group for sample in samples]),
+def _encoded(backbone: Backbone, blocks: Sequence[int], samples: list[Sample]) -> dict[str, Tensor]:
+    """Flat rows, as pictures of different shapes have different numbers of patches."""
+    tokens: list[Tensor] = [torch.empty(0)] * len(samples)
+    labels: list[Tensor] = [torch.empty(0)] * len(samples)
+    for positions, features in backbone.encode([sample.image for sample in samples]):
+        rows = torch.cat(_levels(backbone, features, blocks), dim=-1).half()
+        for row, position in enumerate(positions):
+            tokens[position] = rows[row]
+            labels[position] = _patch_labels(samples[position], features.grid)
+    kinds = [KINDS.index(sample.kinds[0]) if sample.rendered else _NO_KIND for sample in samples]
+    return {
+        "tokens": torch.cat(tokens),
+        "labels": torch.cat(labels),
+        "patches": torch.tensor([len(each) for each in labels]),
         "abnormal": torch.tensor([sample.abnormal for sample in samples]),
         "rendered": torch.tensor([sample.rendered for sample in samples]),
-        "kinds": torch.tensor([[kind in sample.kinds for kind in KINDS] for sample in samples]),
+        "kind": torch.tensor(kinds),
     }
-    for scale, windows in zip(backbone.scales, features.windows, strict=True):
-        tensors[f"windows.{scale}"] = windows.half()
-        tensors[f"window_labels.{scale}"] = _window_labels(patch_labels, backbone.grid, scale, stride)
-    return tensors
+
+
+def _levels(backbone: Backbone, features: ImageFeatures, blocks: Sequence[int]) -> list[Tensor]:
+    levels = dict(zip(backbone.patch_blocks, (*features.middle, features.patches), strict=True))
+    return [levels[block] for block in blocks]
+
+
+def _pictures(chunk: dict[str, Tensor]) -> list[Picture]:
+    counts = chunk["patches"].tolist()
+    rows = zip(
+        torch.split(chunk["tokens"], counts),
+        torch.split(chunk["labels"], counts),
+        chunk["abnormal"].tolist(),
+        chunk["rendered"].tolist(),
+        chunk["kind"].tolist(),
+        strict=True,
+    )
+    return [Picture(*row) for row in rows]
 
 
 def _patch_labels(sample: Sample, grid: Grid) -> Tensor:
     """(P,) defective fraction of each patch's area."""
     if sample.mask is None:
         return torch.full((grid.patches,), _UNKNOWN)
-    fractions = cv2.resize(
-        sample.mask.astype(np.float32), (grid.cols, grid.rows), interpolation=cv2.INTER_AREA
-    )
-    return torch.from_numpy(fractions).flatten()
-
-
-def _window_labels(patch_labels: Tensor, grid: Grid, scale: int, stride: int) -> Tensor:
-    """(n, N) defective fraction of each window's area; the unknown stays unknown."""
-    indices = window_layout(grid, scale).indices[sampled_windows(grid, scale, stride)]
-    return patch_labels[:, indices].mean(dim=2)
+    size = (grid.cols, grid.rows)
+    return torch.from_numpy(
+        cv2.resize(sample.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    ).flatten()

@@ -1,4 +1,4 @@
-"""The nine training sets: what their images show, what their defects are called, which images to take."""
+"""What is learnt from: nine sets of photographs and drawn surfaces, and which pictures of them are taken."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import numpy as np
 
 from alfa.images import list_images, read_image
 from tools.alfa_mini.defects import KINDS, Image, render
+from tools.alfa_mini.surfaces import FAMILIES, draw
 
 _WORKING_SIDE = 448
 _VARIED_SIDE = 320
 _SMALLEST_CROP = 0.35
 _RECOLOURED = 0.7
 _GREY = 0.25
+# Pictures made from photographs, and drawn ones, beside photographs.
+_DERIVED_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +65,31 @@ SETS = (
 )
 
 
+# What the drawn families are called.
+FAMILY_CLASSES: dict[str, tuple[str, ...]] = {
+    "brushed": ("brushed metal surface", "sheet of steel"),
+    "cast": ("cast surface", "stone surface", "ceramic surface"),
+    "granite": ("granite", "stone"),
+    "weave": ("woven fabric", "canvas"),
+    "grooves": ("ribbed surface", "machined surface"),
+    "mesh": ("wire mesh", "net"),
+    "wood": ("wooden board", "wood"),
+    "leather": ("leather", "hide"),
+    "tiles": ("tiled surface", "brickwork"),
+    "smooth": ("painted surface", "plastic surface", "glass pane"),
+    "printed": ("printed board", "electronic board"),
+    "disc": ("disc", "ring", "washer"),
+    "plate": ("metal plate", "bracket"),
+    "star": ("gear", "cog", "nut"),
+    "pieces": ("set of small parts", "tray of parts"),
+}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """One image to learn from.
 
     Attributes:
-        group: index into `SETS`.
         image: RGB.
         abnormal: whether a defect is on it.
         kinds: kinds of defect on it.
@@ -75,7 +97,6 @@ class Sample:
         rendered: whether the defect is.
     """
 
-    group: int
     image: Image
     abnormal: bool
     kinds: tuple[str, ...]
@@ -85,59 +106,103 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a sample comes from; reading and rendering wait until it is needed."""
+    """Where a sample comes from; reading, drawing and rendering wait until it is needed.
 
-    group: int
-    path: Path
-    folder: str
-    mask_path: Path | None
-    rendered_kind: str
-    donor: Path | None
-    seed: int
+    Attributes:
+        path: the photograph; None for a drawn surface.
+        family: of the drawn surface.
+        folder: test folder of a real defect, `good` otherwise.
+        mask_path: ground truth of a real defect.
+        rendered_kind: defect to render, empty for none.
+        donor: photograph that gives material for foreign bodies.
+        seed: of drawing, variation and rendering.
+        varied: whether the photograph is shown in another crop, turn, colour and light.
+        kinds: kinds of a real defect.
+    """
+
+    path: Path | None
+    family: str = ""
+    folder: str = "good"
+    mask_path: Path | None = None
+    rendered_kind: str = ""
+    donor: Path | None = None
+    seed: int = 0
     varied: bool = False
+    kinds: tuple[str, ...] = ()
 
 
-def sources(data: Path, per_kind: int, pairs: int, seed: int) -> tuple[list[Source], list[Source]]:
-    """What to learn from, each list in a random order.
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """Pictures of one origin that are compared with each other.
+
+    Attributes:
+        name: `photographs`, `varied` or `drawn`, and the set or family.
+        training_set: the set's folder, empty for a drawn family; what leave-one-out leaves out.
+        classes: what the part is called.
+        weight: beside the other domains.
+        sources: the pictures.
+    """
+
+    name: str
+    training_set: str
+    classes: tuple[str, ...]
+    weight: float
+    sources: tuple[Source, ...]
+
+
+def domains(data: Path, per_kind: int, pairs: int, seed: int) -> list[Domain]:
+    """All that is learnt from.
 
     Args:
         data: the folder that holds the sets.
-        per_kind: most images of each kind of one set.
-        pairs: of one set.
-        seed: of choice and order.
-
-    Returns:
-        Good, defective and rendered pictures; and varied pairs: a good picture in another crop, turn and
-        light, and the same with a rendered defect.
+        per_kind: most photographs of each kind of one set.
+        pairs: good pictures and their twins with a rendered defect, of each set varied and of each family.
+        seed: of every choice.
     """
     rng = np.random.default_rng(seed)
     goods = [_spread(_good_images(data / each.name), per_kind) for each in SETS]
-    found = [source for group in range(len(SETS)) for source in _of_set(data, group, goods, per_kind, rng)]
-    found = _shuffled(found, rng)
-    varied = [source for group in range(len(SETS)) for source in _pairs(group, goods, pairs, rng)]
-    return found, _shuffled(varied, rng)
-
-
-def _shuffled(sources: list[Source], rng: np.random.Generator) -> list[Source]:
-    return [sources[index] for index in rng.permutation(len(sources))]
+    found = []
+    for group, each in enumerate(SETS):
+        photographs = tuple(_of_set(data, group, goods, per_kind, rng))
+        varied = tuple(_pairs(group, goods, pairs, rng))
+        found.append(Domain(f"photographs {each.name}", each.name, each.classes, 1.0, photographs))
+        found.append(Domain(f"varied {each.name}", each.name, each.classes, _DERIVED_WEIGHT, varied))
+    for number, family in enumerate(FAMILIES):
+        drawn = tuple(_drawn(number, family, pairs, rng))
+        found.append(Domain(f"drawn {family}", "", FAMILY_CLASSES[family], _DERIVED_WEIGHT, drawn))
+    return found
 
 
 def read(source: Source) -> Sample:
-    """Read, and render where the source says so."""
-    image = _shrunk(read_image(source.path))
+    """Read or draw, and render where the source says so."""
+    rng = np.random.default_rng(source.seed)
+    image = draw(source.family, rng) if source.path is None else _shrunk(read_image(source.path))
     if source.rendered_kind:
-        rng = np.random.default_rng(source.seed)
-        image = vary(image, rng) if source.varied else _turned(image, int(rng.integers(4)))
-        assert source.donor is not None
-        donor = cv2.resize(read_image(source.donor), (image.shape[1], image.shape[0]))
+        donor_rng = np.random.default_rng(source.seed + 1)
+        if source.path is not None:
+            image = vary(image, rng) if source.varied else _turned(image, int(rng.integers(4)))
+        donor = _donor(source, donor_rng, (image.shape[1], image.shape[0]))
         image, mask = render(image, donor, source.rendered_kind, rng)
-        return Sample(source.group, image, True, (source.rendered_kind,), mask, True)
+        return Sample(image, True, (source.rendered_kind,), mask, True)
     if source.varied:
-        image = vary(image, np.random.default_rng(source.seed))
+        image = vary(image, rng)
     if source.folder == "good":
-        return Sample(source.group, image, False, (), np.zeros(image.shape[:2], np.uint8), False)
-    kinds = SETS[source.group].defects[source.folder]
-    return Sample(source.group, image, True, kinds, _mask(source.mask_path, image), False)
+        return Sample(image, False, (), np.zeros(image.shape[:2], np.uint8), False)
+    return Sample(image, True, source.kinds, _mask(source.mask_path, image), False)
+
+
+def _donor(source: Source, rng: np.random.Generator, size: tuple[int, int]) -> Image:
+    if source.donor is not None:
+        return cv2.resize(read_image(source.donor), size)  # type: ignore[no-any-return]
+    return cv2.resize(draw(str(rng.choice(FAMILIES)), rng), size)  # type: ignore[no-any-return]
+
+
+def _drawn(number: int, family: str, pairs: int, rng: np.random.Generator) -> Iterator[Source]:
+    """The seed fixes the surface, so that both of a pair show the same one."""
+    for pair in range(pairs):
+        seed = int(rng.integers(2**31))
+        yield Source(None, family, seed=seed)
+        yield Source(None, family, rendered_kind=KINDS[(pair + number) % len(KINDS)], seed=seed)
 
 
 def _of_set(
@@ -145,18 +210,19 @@ def _of_set(
 ) -> Iterator[Source]:
     each = SETS[group]
     for path in goods[group]:
-        yield Source(group, path, "good", None, "", None, 0)
-    for folder in each.defects:
+        yield Source(path)
+    for folder, kinds in each.defects.items():
         paths = list_images(data / each.name / "test" / folder)
         for path in _spread(paths, max(1, per_kind // len(each.defects))):
             mask = data / each.name / "ground_truth" / folder / f"{path.stem}_mask.png"
-            yield Source(group, path, folder, mask if folder in each.masked else None, "", None, 0)
+            known = mask if folder in each.masked else None
+            yield Source(path, folder=folder, mask_path=known, kinds=kinds)
     others = _others(group, goods)
     for number in range(per_kind):
         good = goods[group][number % len(goods[group])]
         kind = KINDS[(number + group) % len(KINDS)]
         donor = others[int(rng.integers(len(others)))]
-        yield Source(group, good, "good", None, kind, donor, int(rng.integers(2**31)))
+        yield Source(good, rendered_kind=kind, donor=donor, seed=int(rng.integers(2**31)))
 
 
 def _pairs(group: int, goods: list[list[Path]], count: int, rng: np.random.Generator) -> Iterator[Source]:
@@ -166,8 +232,9 @@ def _pairs(group: int, goods: list[list[Path]], count: int, rng: np.random.Gener
         path = goods[group][int(rng.integers(len(goods[group])))]
         donor = others[int(rng.integers(len(others)))]
         seed = int(rng.integers(2**31))
-        yield Source(group, path, "good", None, "", None, seed, varied=True)
-        yield Source(group, path, "good", None, KINDS[number % len(KINDS)], donor, seed, varied=True)
+        yield Source(path, seed=seed, varied=True)
+        kind = KINDS[number % len(KINDS)]
+        yield Source(path, rendered_kind=kind, donor=donor, seed=seed, varied=True)
 
 
 def _others(group: int, goods: list[list[Path]]) -> list[Path]:

@@ -15,6 +15,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from alfa.files import write_atomic
+
 _BATCH = 512
 _LAYERS = 6
 _HEADS = 12
@@ -104,6 +106,16 @@ class SentenceEncoder:
             pieces.append(mark + word[start:end])
             start = end
         return pieces
+
+
+def token_embeddings_kept(words: Path, width: int, seed: int, cache: Path) -> Tensor:
+    """`token_embeddings` of the sentence encoder in `words`; they take minutes, so `cache` keeps them."""
+    kept = cache / f"tokens-{width}-{seed}" / "tokens.safetensors"
+    if not kept.exists():
+        made = token_embeddings(SimpleTokenizer(), SentenceEncoder(words), width, seed)
+        write_atomic(kept, safetensors.torch.save({"tokens": made}))
+    table: Tensor = safetensors.torch.load_file(kept)["tokens"]
+    return table
 
 
 def token_embeddings(tokenizer: SimpleTokenizer, encoder: SentenceEncoder, width: int, seed: int) -> Tensor:
