@@ -198,7 +198,7 @@ class MemoryBank:
             (B, P) float32, not negative.
         """
         tokens = _level_tokens(features, self.info.blocks)
-        distances = _joined([nearest_distance(tokens[level], self._unit_rows[level]) for level in tokens])
+        distances = joined([nearest_distance(tokens[level], self._unit_rows[level]) for level in tokens])
         distances = distances / self.info.typical
         if foreground and self.foreground is not None:
             return distances * self.foreground.mask(features.patches, features.grid)
@@ -278,6 +278,20 @@ def nearest_distance(queries: Tensor, rows: Tensor) -> Tensor:
     return ((1 - best) / 2).clamp(0, 1).view(queries.shape[:2])
 
 
+def joined(levels: Sequence[Tensor] | Tensor) -> Tensor:
+    """Weighted geometric mean of the levels' distances.
+
+    Args:
+        levels: distances after each block, the last block last, of any one shape.
+    """
+    weights = [1.0] * (len(levels) - 1) + [_WEIGHT_OF_LAST_BLOCK]
+    logs = [
+        weight * distances.clamp_min(_SMALLEST_DISTANCE).log()
+        for weight, distances in zip(weights, levels, strict=True)
+    ]
+    return (torch.stack(logs).sum(dim=0) / sum(weights)).exp()
+
+
 def greedy_coreset(rows: Tensor, cap: int, seed: int = 0) -> Tensor:
     """At most `cap` of the rows, so chosen that every row left out is near a kept one (k-centre, greedy).
 
@@ -336,7 +350,7 @@ def _distances_to_others(parts: Sequence[dict[str, Tensor]], index: int) -> Tens
         nearest_distance(tokens[None], torch.cat([other[level] for other in others]))
         for level, tokens in parts[index].items()
     ]
-    return _joined(levels)[0]
+    return joined(levels)[0]
 
 
 def _distances_within(part: dict[str, Tensor], grid: Grid) -> Tensor:
@@ -347,17 +361,7 @@ def _distances_within(part: dict[str, Tensor], grid: Grid) -> Tensor:
     for tokens in part.values():
         cosines = (tokens @ tokens.T).masked_fill(near.to(tokens.device), -1.0)
         levels.append(((1 - cosines.amax(dim=1)) / 2).clamp(0, 1))
-    return _joined(levels)
-
-
-def _joined(levels: Sequence[Tensor]) -> Tensor:
-    """Weighted geometric mean of the levels' distances, in the order of the blocks."""
-    weights = [1.0] * (len(levels) - 1) + [_WEIGHT_OF_LAST_BLOCK]
-    logs = [
-        weight * distances.clamp_min(_SMALLEST_DISTANCE).log()
-        for weight, distances in zip(weights, levels, strict=True)
-    ]
-    return (torch.stack(logs).sum(dim=0) / sum(weights)).exp()
+    return joined(levels)
 
 
 def _level_tokens(features: ImageFeatures, blocks: Sequence[int]) -> dict[str, Tensor]:
