@@ -25,7 +25,7 @@ from torch.nn import functional
 from alfa.adaptation import AdaptedPrompts
 from alfa.backbone import ImageFeatures, ValueVectors
 from alfa.errors import BadInput
-from alfa.settings import AlignerName
+from alfa.settings import AlignerName, uses_windows
 from alfa.windows import window_layout
 
 
@@ -62,9 +62,10 @@ class RankOne:
 
 
 class ValueRankOne:
-    """The rank-one map between the last block's value vectors of the class token (Eq. 7), joint space.
+    """The rank-one map between value vectors (Eq. 7) of what the embedding is read from, in the joint space.
 
-    v_G is of the image pass, v_L of the window pass; unlike the embeddings they have not looked at anything.
+    v_G is of the image pass, v_L of the window pass; unlike embeddings, values have not looked at the other
+    tokens of their block.
     """
 
     def gain(self, features: ImageFeatures, level: int, direction: Tensor) -> Tensor:
@@ -79,8 +80,9 @@ class ValueRankOne:
 class Ridge:
     """(V_L - V_G)^T (V_G V_G^T + lambda I)^-1 V_G: W V_G^T = V_L^T in the ridge sense, drawn to the identity.
 
-    Rows of V are the values of the class token and of the window's own patches, in the image pass (V_G) and
-    in the window pass (V_L). Only V_L f_L of the window pass is needed, so that is all that features hold.
+    Rows of V are the values of what the embedding is read from and of the window's own patches, in the image
+    pass (V_G) and in the window pass (V_L). Of the window pass only V_L f_L is needed, so features hold no
+    more.
     """
 
     strength: float
@@ -121,20 +123,13 @@ class Centred:
 
 @dataclass(frozen=True, slots=True)
 class ValueSum:
-    """gamma v_L u^T, u the mean of the class token's values in some of the last blocks: <v_L + gamma u, D>.
-
-    Attributes:
-        gamma: weight.
-        blocks: which of the blocks, counted from the last, -1.
-    """
+    """gamma v_L u^T, u the window's own value vector: <v_L + gamma u, D>."""
 
     gamma: float
-    blocks: tuple[int, ...]
 
     def gain(self, features: ImageFeatures, level: int, direction: Tensor) -> Tensor:
         """gamma <u, D>."""
-        values = _values(features).windows[level][:, :, list(self.blocks)]
-        return self.gamma * torch.einsum("bnkd,bd->bnk", values, direction).mean(dim=2)
+        return self.gamma * _project(_values(features).windows[level], direction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +165,7 @@ _TERMS: dict[str, Term] = {
     "ridge": Ridge(1.0),
     "residual": Residual(0.5),
     "centred": Centred(0.5),
-    "value-sum": ValueSum(1.0, (-3, -1)),
+    "value-sum": ValueSum(1.0),
     "contrast": Contrast(1.0, 5),
 }
 
@@ -209,26 +204,26 @@ def aligner(name: str) -> Aligner:
     return Aligner(tuple(_TERMS[part] for part in name.split("+") if part != "none"))
 
 
-def local_logits(
-    features: ImageFeatures, adapted: AdaptedPrompts, form: Aligner, patch_level: bool = True
-) -> list[Tensor]:
-    """Logit differences of Eq. 11 for every level: the window scales, then the patch level if there is one.
+def local_logits(features: ImageFeatures, adapted: AdaptedPrompts, form: Aligner, local: str) -> list[Tensor]:
+    """Logit differences of Eq. 11 for every level: the window scales, then the patch level.
 
-    The patch level is scored without W: its projection was trained to meet the text, so it has no gap left
-    to bridge.
+    The patch level is scored without W: its projection was made to meet the text, so it has no gap left to
+    bridge.
 
     Args:
         features: a batch of B images.
         adapted: their text vectors.
         form: the aligner for the window levels.
-        patch_level: whether to score the text-aligned patch tokens where the model has them.
+        local: which levels, as in the settings.
 
     Returns:
         For each level (B, N_level), before the temperature.
     """
     direction = adapted.direction
-    levels = [form.logits(features, level, direction) for level in range(len(features.windows))]
-    if patch_level and features.patch_joint is not None:
+    levels: list[Tensor] = []
+    if uses_windows(local, features.patch_joint is not None):
+        levels += [form.logits(features, level, direction) for level in range(len(features.windows))]
+    if local != "windows" and features.patch_joint is not None:
         levels.append(_project(features.patch_joint, direction))
     return levels
 
@@ -257,7 +252,7 @@ def _scale(features: ImageFeatures, level: int) -> int:
 
 
 def _own_tokens(features: ImageFeatures, level: int) -> Tensor:
-    """(N, 1 + s*s): where each window's class token and patches are in `ValueVectors.tokens`."""
+    """(N, 1 + s*s): where a window's values are in `ValueVectors.tokens`: the first one, then its patches."""
     scale = _scale(features, level)
     patches = window_layout(features.grid, scale, features.image.device).indices + 1
     return functional.pad(patches, (1, 0))

@@ -25,12 +25,12 @@ from torch.nn import functional
 
 from alfa.errors import BadInput
 from alfa.files import content_hash
-from alfa.settings import ModelSettings
+from alfa.settings import ModelSettings, uses_windows
 from alfa.windows import Grid, window_layout
 
 if TYPE_CHECKING:
     from alfa.pretrained import ClipModel
-    from alfa.towers import Tower
+    from alfa.towers import Tower, Traced
 
 _TEXT_BATCH = 256
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -57,12 +57,14 @@ class PixelBatch:
 class ValueVectors:
     """Value vectors (Eq. 7) of a batch of B images in the joint space, unit length; for aligners that ask.
 
+    They are of the blocks that the model's embeddings are made of: the last one, or those of its patch head.
+    In front of the patches stands what the embedding is read from: the class token, or the patches pooled.
+
     Attributes:
-        tokens: (B, 1 + P, d), last block, image pass: the class token, then the patches.
-        windows: per scale (B, N_s, K, d), window pass: the class token in each of the last K blocks, the last
-            block last.
-        agreement: per scale (B, N_s, 1 + s*s): inner product of the window's embedding with the last block's
-            values of its own tokens in the window pass, the class token first.
+        tokens: (B, 1 + P, d), image pass.
+        windows: per scale (B, N_s, d), window pass: what stands in front.
+        agreement: per scale (B, N_s, 1 + s*s): inner products of the window's embedding with the values of
+            its own tokens in the window pass.
     """
 
     tokens: Tensor
@@ -130,7 +132,8 @@ class Backbone:
         weights_hash: 16 hex digits naming the weights.
         preprocess_hash: 16 hex digits naming size, resizing and normalisation.
         grid: the patch grid of an image of the model's own shape.
-        scales: window sides in patches, one entry of `ImageFeatures.windows` each.
+        scales: window sides in patches, one entry of `ImageFeatures.windows` each; none where the map is made
+            of patch tokens alone.
         image_size: (h, w) in pixels, of such an image.
         patch_size: side of a patch in pixels.
         embed_dim: d, of the joint space.
@@ -160,13 +163,14 @@ class Backbone:
         self.image_size = (self.grid.rows * self.patch_size, self.grid.cols * self.patch_size)
         self.patch_dim = self._tower.patch_dim
         self.patch_blocks = (*middle_blocks(self._tower.depth), self._tower.depth)
-        self.scales = settings.scales
+        self._patch_head = None if model.patch_head is None else model.patch_head.to(self.device)
+        self._value_blocks = self._blocks_of_values()
+        self._require_patches_for(settings.local)
+        self.scales = settings.scales if uses_windows(settings.local, self.has_joint_patches) else ()
         for scale in self.scales:
             window_layout(self.grid, scale)  # refuses a scale that does not fit, before any image comes
         self.context_length: int = model.tokenizer.context_length
         self._window_batch = settings.window_batch
-        projection = model.patch_projection if settings.patch_level else None
-        self._patch_projection = None if projection is None else projection.to(self.device)
         self._gain, self._shift = _normalisation(model.mean, model.std, self.device)
         self.preprocess_hash = _preprocess_hash(self.image_size, settings.keep_aspect, model.mean, model.std)
         self._staging = torch.empty(0, dtype=torch.uint8)
@@ -210,7 +214,7 @@ class Backbone:
         """
         if not self.settings.keep_aspect:
             return self.grid
-        fewest = min(max(_FEWEST_ROWS, *self.scales), self.grid.rows, self.grid.cols)
+        fewest = min(max((_FEWEST_ROWS, *self.scales)), self.grid.rows, self.grid.cols)
         shorter, longer = sorted((height, width))
         across = max(fewest, round(math.sqrt(self.grid.patches * shorter / longer)))
         along = min(round(math.sqrt(self.grid.patches * longer / shorter)), self.grid.patches // fewest)
@@ -239,22 +243,23 @@ class Backbone:
         """
         grid = Grid(pixels.shape[2] // self.patch_size, pixels.shape[3] // self.patch_size)
         tokens = self._tower.embed(pixels)
-        traced = self._tower.trace(tokens, self.settings.needs_values)
-        patches = self._tower.patches(traced.hidden).float()
+        traced = self._tower.trace(tokens, self._value_blocks)
+        levels = self._patch_levels(traced)
         windows = [self._encode_windows(tokens, grid, scale) for scale in self.scales]
         return ImageFeatures(
             grid=grid,
-            image=_unit(self._tower.pool(traced.hidden)),
+            image=self._embedding(traced),
             windows=tuple(level.embeddings for level in windows),
-            patches=_unit(patches),
-            patch_joint=self.joint_patches(patches),
-            values=self._value_vectors(traced.values[-1], windows) if traced.values else None,
-            middle=tuple(_unit(self._tower.patches(level)) for level in traced.middle),
+            patches=levels[-1],
+            patch_joint=None if self._patch_head is None else self._joint_patches(levels),
+            values=self._value_vectors(traced.values, windows) if traced.values else None,
+            middle=tuple(levels[:-1]),
         )
 
-    def joint_patches(self, patches: Tensor) -> Tensor | None:
-        """(..., P, c) patch tokens -> (..., P, d), unit, in the joint space; None without a projection."""
-        return None if self._patch_projection is None else _unit(self._patch_projection(patches))
+    @property
+    def has_joint_patches(self) -> bool:
+        """Whether the model has text-aligned patch tokens."""
+        return self._patch_head is not None
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[tuple[int, ...], ImageFeatures]]:
         """`prepare` and `encode_images`: per size of image, positions in the list and features."""
@@ -284,21 +289,55 @@ class Backbone:
 
     def _encode_pass(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(n, L, c) tokens of n windows -> embeddings, and values and agreement (empty where not needed)."""
-        if not self.settings.needs_values:
-            embeddings = _unit(self._tower.pool(self._tower.transform(tokens)))
+        traced = self._tower.trace(tokens, self._value_blocks)
+        embeddings = self._embedding(traced)
+        if not traced.values:
             return embeddings, embeddings[:, :0], embeddings[:, :0]
-        hidden, _, values = self._tower.trace(tokens, with_values=True)
-        embeddings = _unit(self._tower.pool(hidden))
-        classes = torch.stack([self._class_and_patches(value)[:, 0] for value in values], dim=1)
-        own = self._joint(self._class_and_patches(values[-1]))
-        return embeddings, self._joint(classes), torch.einsum("ntd,nd->nt", own, embeddings)
+        own = self._joint_values(traced.values)
+        return embeddings, own[:, 0], torch.einsum("ntd,nd->nt", own, embeddings)
 
-    def _value_vectors(self, last: Tensor, windows: Sequence[_WindowLevel]) -> ValueVectors:
+    def _embedding(self, traced: Traced) -> Tensor:
+        """(n, d), unit: of an image or a window, from its tokens."""
+        if self._patch_head is None:
+            return _unit(self._tower.pool(traced.hidden))
+        return self._patch_head.pool(self._joint_patches(self._patch_levels(traced)))
+
+    def _patch_levels(self, traced: Traced) -> list[Tensor]:
+        """Patch tokens after each of `patch_blocks`, (n, P, c), unit."""
+        return [_unit(self._tower.patches(hidden)) for hidden in (*traced.middle, traced.hidden)]
+
+    def _joint_patches(self, levels: Sequence[Tensor]) -> Tensor:
+        """Patch tokens of all `patch_blocks` -> (n, P, d), unit, in the joint space."""
+        assert self._patch_head is not None
+        return self._patch_head.patches(
+            [levels[self.patch_blocks.index(block)] for block in self._patch_head.blocks]
+        )
+
+    def _require_patches_for(self, local: str) -> None:
+        if local in ("patches", "both") and not self.has_joint_patches:
+            advice = f"{self.model_id} has no text-aligned patch tokens; use auto or windows"
+            raise BadInput("model", "local", local, advice)
+
+    def _blocks_of_values(self) -> tuple[int, ...]:
+        """The blocks that embeddings are made of, where the aligner reads value vectors."""
+        if not self.settings.needs_values:
+            return ()
+        return (self._tower.depth,) if self._patch_head is None else tuple(sorted(self._patch_head.blocks))
+
+    def _value_vectors(self, values: Sequence[Tensor], windows: Sequence[_WindowLevel]) -> ValueVectors:
         return ValueVectors(
-            tokens=self._joint(self._class_and_patches(last)),
+            tokens=self._joint_values(values),
             windows=tuple(level.values for level in windows),
             agreement=tuple(level.agreement for level in windows),
         )
+
+    def _joint_values(self, values: Sequence[Tensor]) -> Tensor:
+        """Per value block (n, prefix + patches, c) -> (n, 1 + patches, d), unit, in the joint space."""
+        if self._patch_head is None:
+            return self._pooled_one_by_one(self._class_and_patches(values[-1]))
+        levels = dict(zip(self._value_blocks, map(self._tower.patches, values), strict=True))
+        patches = self._patch_head.patches([_unit(levels[block]) for block in self._patch_head.blocks])
+        return torch.cat([self._patch_head.pool(patches)[:, None], patches], dim=1)
 
     def _class_and_patches(self, values: Tensor) -> Tensor:
         """(n, prefix + patches, c) -> (n, 1 + patches, c).
@@ -309,7 +348,7 @@ class Backbone:
         first = values[:, :1] if self._tower.prefix else patches.mean(dim=1, keepdim=True)
         return torch.cat([first, patches], dim=1)
 
-    def _joint(self, values: Tensor) -> Tensor:
+    def _pooled_one_by_one(self, values: Tensor) -> Tensor:
         """(n, t, c) tower vectors -> (n, t, d), unit, in the joint space.
 
         Each is pooled as an image all of whose tokens are that vector: so it meets final norm, pooling of any

@@ -21,7 +21,7 @@ from alfa.memory import MemoryBank
 from alfa.prompting.promptset import PromptSet, load_prompt_set
 from alfa.region import Region, region_above
 from alfa.scoring import global_score, image_score, local_map
-from alfa.settings import ModelSettings
+from alfa.settings import ModelSettings, uses_windows
 from alfa.windows import to_pixels
 
 __all__ = ["Inspection", "Inspector", "Reason", "Recipe", "Region", "Scores", "judge", "score"]
@@ -278,8 +278,10 @@ def _patch_map(
     features: ImageFeatures, adapted: AdaptedPrompts, recipe: Recipe, settings: ModelSettings
 ) -> Tensor:
     """(B, P): S_L averaged over scales (Sec. 4.3), with the bank's distances on top where there is one."""
-    logits = local_logits(features, adapted, aligner(settings.aligner), settings.patch_level)
-    patch_map = local_map(logits, features.grid, settings.scales, settings.temperature)
+    logits = local_logits(features, adapted, aligner(settings.aligner), settings.local)
+    windows = uses_windows(settings.local, features.patch_joint is not None)
+    scales = settings.scales if windows else ()
+    patch_map = local_map(logits, features.grid, scales, settings.temperature)
     if recipe.bank is None:
         return patch_map
     return patch_map + settings.bank_weight * recipe.bank.distances(features, settings.bank_foreground)
@@ -350,7 +352,7 @@ def method_hash(backbone: Backbone, settings: ModelSettings) -> str:
     """Names everything but weights, prompts and bank that the scores depend on."""
     method = {
         "scales": settings.scales,
-        "patch_level": settings.patch_level,
+        "local": settings.local,
         "aligner": settings.aligner,
         "temperature": settings.temperature,
         "contextual": settings.contextual,

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from alfa.errors import BadInput, Fault, cause
 from alfa.files import HASH_DIGITS, file_hash
+from alfa.patch_head import PatchHead
 from alfa.settings import EMBEDDED_MODEL, ModelSettings
 
 WEIGHTS_DIRECTORY = Path(__file__).parent / "weights"
@@ -37,7 +38,7 @@ IMAGE_TOWER_FILE = "image_tower.safetensors"
 TEXT_TOWER_FILE = "text_tower.safetensors"
 
 _WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-_PATCH_PROJECTION = "patch_proj."
+_PATCH_HEAD = "patch_head."
 # What open_clip, torch and safetensors raise on a file that is damaged or holds something else.
 _DAMAGED = (
     RuntimeError,
@@ -68,7 +69,7 @@ class ClipModel:
         weights_hash: first digits of SHA-256 over the weight files, or over the random weights.
         mean: per channel, in [0, 1].
         std: per channel, in [0, 1].
-        patch_projection: c -> d for text-aligned patch tokens, where the model was trained with one.
+        patch_head: for text-aligned patch tokens, where the model has them.
     """
 
     clip: Any
@@ -77,7 +78,7 @@ class ClipModel:
     weights_hash: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    patch_projection: nn.Linear | None = None
+    patch_head: PatchHead | None = None
 
     def token_counts(self, prompts: Sequence[str]) -> list[int]:
         """Tokens of each prompt, start and end tokens included, before any cut."""
@@ -95,10 +96,7 @@ def open_model(settings: ModelSettings) -> ClipModel:
         Fault: the weights had to be downloaded and could not be.
     """
     if settings.name == EMBEDDED_MODEL:
-        if settings.pretrained:
-            advice = f"{EMBEDDED_MODEL} brings its own weights; leave this empty"
-            raise BadInput("model", "pretrained", settings.pretrained, advice)
-        return open_directory(WEIGHTS_DIRECTORY / EMBEDDED_MODEL)
+        return open_directory(_directory(settings.pretrained))
     _require_known(settings.name)
     tokenizer = _tokenizer(settings.name)
     origin = _locate(settings.name, settings.pretrained)
@@ -130,8 +128,7 @@ def open_directory(directory: Path) -> ClipModel:
     clip = _build(config_file, config["model_cfg"])
     _fill(clip.visual.trunk, image_file, _read_tensors(image_file))
     text_side = _read_tensors(text_file)
-    joint_shape = (config["model_cfg"]["embed_dim"], clip.visual.trunk.embed_dim)
-    patch_projection = _take_patch_projection(text_file, text_side, joint_shape)
+    patch_head = _take_patch_head(config, text_file, text_side, clip.visual.trunk.embed_dim)
     # The trunk has its own file; the rest of the model must be in this one, and nothing else.
     trunk = {f"visual.trunk.{name}": tensor for name, tensor in clip.visual.trunk.state_dict().items()}
     _fill(clip, text_file, text_side | trunk)
@@ -142,8 +139,19 @@ def open_directory(directory: Path) -> ClipModel:
         weights_hash=file_hash(image_file, text_file),
         mean=tuple(config["preprocess_cfg"]["mean"]),
         std=tuple(config["preprocess_cfg"]["std"]),
-        patch_projection=patch_projection,
+        patch_head=patch_head,
     )
+
+
+def _directory(pretrained: str) -> Path:
+    """The embedded weights, or others of the same kind: made again, or without a set (docs/alfa-mini.md)."""
+    if not pretrained:
+        return WEIGHTS_DIRECTORY / EMBEDDED_MODEL
+    directory = Path(pretrained)
+    if not directory.is_dir():
+        advice = f"is no directory; {EMBEDDED_MODEL} brings its own weights, so leave this empty"
+        raise BadInput("model", "pretrained", pretrained, advice)
+    return directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,20 +323,21 @@ def _fill(module: nn.Module, path: Path, tensors: dict[str, Tensor]) -> None:
         raise _unusable(path, error) from error
 
 
-def _take_patch_projection(
-    path: Path, tensors: dict[str, Tensor], shape: tuple[int, int]
-) -> nn.Linear | None:
-    """Take `patch_proj.*`, a (d, c) layer, out of `tensors`; open_clip's model has no such member."""
-    taken = {
-        name.removeprefix(_PATCH_PROJECTION): tensors.pop(name)
-        for name in list(tensors)
-        if name.startswith(_PATCH_PROJECTION)
-    }
-    if not taken:
+def _take_patch_head(
+    config: dict[str, Any], path: Path, tensors: dict[str, Tensor], width: int
+) -> PatchHead | None:
+    """Take `patch_head.*` out of `tensors`, if the config speaks of one; open_clip has no such member."""
+    if "patch_head" not in config:
         return None
-    projection = nn.Linear(shape[1], shape[0], bias="bias" in taken)
-    _fill(projection, path, taken)
-    return projection
+    described = config["patch_head"]
+    head = PatchHead(described["blocks"], width, config["model_cfg"]["embed_dim"], described["sharpness"])
+    taken = {
+        name.removeprefix(_PATCH_HEAD): tensors.pop(name)
+        for name in list(tensors)
+        if name.startswith(_PATCH_HEAD)
+    }
+    _fill(head, path, taken)
+    return head.eval().requires_grad_(False)
 
 
 def _unusable(path: Path, error: BaseException) -> BadInput:

@@ -59,8 +59,10 @@ class ModelSettings(BaseModel):
         True, description="keep an image's shape (positions are interpolated) instead of squashing it"
     )
     scales: tuple[int, ...] = Field((2, 3), description="window sides in patches (Sec. 4.3)")
-    patch_level: bool = Field(
-        True, description="add text-aligned patch tokens as a level where the model has them"
+    local: Literal["auto", "windows", "patches", "both"] = Field(
+        "auto",
+        description="what the map is made of: windows (Sec. 4.3), text-aligned patch tokens, or both; "
+        "auto takes the patch tokens where the model has them, else windows",
     )
     aligner: AlignerName = Field("rank-one", description="form of the fine-grained aligner, Sec. 4.3")
     temperature: float = Field(0.07, gt=0.0, le=10.0, description="softmax temperature tau of Eq. 10-11")
@@ -91,6 +93,11 @@ class ModelSettings(BaseModel):
         if not scales or any(scale not in (2, 3, 4) for scale in scales) or len(set(scales)) != len(scales):
             raise ValueError("give one or more different scales out of 2, 3 and 4")
         return tuple(sorted(scales))
+
+
+def uses_windows(local: str, has_joint_patches: bool) -> bool:
+    """Whether the map has window levels, for a model with or without text-aligned patch tokens."""
+    return local in ("windows", "both") or (local == "auto" and not has_joint_patches)
 
 
 class LlmSettings(BaseModel):

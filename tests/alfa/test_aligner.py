@@ -63,7 +63,7 @@ def test_rank_one_logits_equal_those_of_the_matrix_applied_to_both_texts(
     """<f_L, W f-> - <f_L, W f+> with W formed for each window, W f not re-normalised."""
     features = _features(batch, (4, 3), dim, seed)
     adapted = _adapted(features, seed + 7)
-    for level, logits in enumerate(local_logits(features, adapted, aligner("rank-one"))):
+    for level, logits in enumerate(local_logits(features, adapted, aligner("rank-one"), "both")):
         for image in range(batch):
             for window, v_local in enumerate(features.windows[level][image]):
                 w = _rank_one(features.image[image], v_local)
@@ -90,7 +90,7 @@ def test_a_window_equal_to_the_image_gets_the_images_own_logit() -> None:
     same = ImageFeatures(features.grid, features.image, (features.image[:, None, :],), features.patches, None)
     adapted = _adapted(same, 5)
     expected = (same.image * adapted.direction).sum(dim=1, keepdim=True)
-    torch.testing.assert_close(local_logits(same, adapted, aligner("rank-one"))[0], expected)
+    torch.testing.assert_close(local_logits(same, adapted, aligner("rank-one"), "both")[0], expected)
 
 
 def test_without_aligner_windows_meet_the_global_text() -> None:
@@ -98,15 +98,15 @@ def test_without_aligner_windows_meet_the_global_text() -> None:
     features = _features(2, (3,), 6, seed=3)
     adapted = _adapted(features, 5)
     expected = (features.windows[0] @ (adapted.abnormal - adapted.normal)[:, :, None]).squeeze(2)
-    torch.testing.assert_close(local_logits(features, adapted, aligner("none"))[0], expected)
+    torch.testing.assert_close(local_logits(features, adapted, aligner("none"), "both")[0], expected)
 
 
 def test_the_patch_level_comes_last_and_without_the_aligner() -> None:
     """Text-aligned patch tokens have no gap to bridge, so both forms score them the same."""
     features = _features(2, (3, 2), 6, seed=3, patch_level=True)
     adapted = _adapted(features, 5)
-    with_form = local_logits(features, adapted, aligner("rank-one"))
-    without = local_logits(features, adapted, aligner("none"))
+    with_form = local_logits(features, adapted, aligner("rank-one"), "both")
+    without = local_logits(features, adapted, aligner("none"), "both")
     assert [tuple(level.shape) for level in with_form] == [(2, 3), (2, 2), (2, 9)]
     assert torch.equal(with_form[2], without[2])
     assert not torch.allclose(with_form[0], without[0])
@@ -115,7 +115,7 @@ def test_the_patch_level_comes_last_and_without_the_aligner() -> None:
 def test_the_patch_level_can_be_left_out() -> None:
     """The setting leaves only the paper's own window levels."""
     features = _features(1, (3, 2), 6, seed=3, patch_level=True)
-    assert len(local_logits(features, _adapted(features, 5), aligner("rank-one"), patch_level=False)) == 2
+    assert len(local_logits(features, _adapted(features, 5), aligner("rank-one"), "windows")) == 2
 
 
 def test_every_form_that_the_settings_offer_exists() -> None:

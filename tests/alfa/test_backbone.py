@@ -279,7 +279,7 @@ def square_backbone(tiny_settings: ModelSettings) -> Backbone:
 def test_a_grid_keeps_the_shape_and_about_the_number_of_patches(
     square_backbone: Backbone, height: int, width: int
 ) -> None:
-    """Within half a patch a side of the image's own shape, never more patches than a side's rounding gives."""
+    """Within half a patch a side of the image's own shape, and never many more patches."""
     grid, whole = square_backbone.grid_for(height, width), square_backbone.grid.patches
     rows, cols = math.sqrt(whole * height / width), math.sqrt(whole * width / height)
     if min(rows, cols) >= 4:
@@ -476,14 +476,21 @@ def test_weights_in_the_cache_need_no_network(tmp_path: Path) -> None:
     _one_line(ModelSettings(name="ViT-B-32", pretrained="openai"), r"open_clip_model\.safetensors")
 
 
+_SHARPNESS = 3.0
+
+
 def _directory_config(size: int = 48) -> dict[str, Any]:
     tower = _timm("tiny_native", "token", "linear") | {"image_size": size}
-    return {"model_cfg": _config(tower), "preprocess_cfg": {"mean": _MEAN, "std": _STD}}
+    return {
+        "model_cfg": _config(tower),
+        "preprocess_cfg": {"mean": _MEAN, "std": _STD},
+        "patch_head": {"blocks": [1, 2], "sharpness": _SHARPNESS},
+    }
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A model of the embedded kind: config, frozen image tower, text side with a patch projection; fp16."""
+    """A model of the embedded kind: config, frozen image tower, text side with a patch head; fp16."""
     path = tmp_path / "own-mini"
     path.mkdir()
     config = _directory_config()
@@ -495,7 +502,9 @@ def directory(tmp_path: Path) -> Path:
     }
     trunk = {key: value for key, value in tensors.items() if key.startswith("visual.trunk.")}
     text = {key: value for key, value in tensors.items() if key not in trunk}
-    text["patch_proj.weight"] = torch.randn(16, 32, generator=torch.Generator().manual_seed(3)).half()
+    generator = torch.Generator().manual_seed(3)
+    text["patch_head.projection.weight"] = torch.randn(16, 64, generator=generator).half()
+    text["patch_head.query"] = functional.normalize(torch.randn(16, generator=generator), dim=0).half()
     _save(
         {key.removeprefix("visual.trunk."): value for key, value in trunk.items()},
         path / "image_tower.safetensors",
@@ -508,9 +517,21 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
     safetensors.torch.save_file({key: value.contiguous() for key, value in tensors.items()}, path)
 
 
+@pytest.fixture
+def headless(directory: Path) -> Path:
+    """The same without a patch head."""
+    config = {key: value for key, value in _directory_config().items() if key != "patch_head"}
+    (directory / "open_clip_config.json").write_text(json.dumps(config))
+    text = safetensors.torch.load_file(directory / "text_tower.safetensors")
+    kept = {key: value for key, value in text.items() if not key.startswith("patch_head.")}
+    _save(kept, directory / "text_tower.safetensors")
+    return directory
+
+
 @torch.inference_mode()
-def test_a_model_directory_gives_the_tower_at_the_configured_size(directory: Path) -> None:
+def test_a_model_directory_gives_the_tower_at_the_configured_size(headless: Path) -> None:
     """6 x 6 native positions become 4 x 4, resampled without smoothing; all else is open_clip's model."""
+    directory = headless
     backbone = Backbone.load_directory(directory, ModelSettings(scales=(4,), device="cpu"))
     assert (backbone.grid.rows, backbone.grid.cols, backbone.image_size) == (4, 4, (48, 48))
     arguments = {k: v for k, v in _directory_config()["model_cfg"].items() if k != "custom_text"}
@@ -537,33 +558,45 @@ def test_a_model_directory_gives_the_tower_at_the_configured_size(directory: Pat
 
 
 @torch.inference_mode()
-def test_patch_tokens_are_brought_to_the_joint_space_by_the_trained_projection(directory: Path) -> None:
-    """patch_joint is the unit of patch_proj applied to the tower's final patch tokens."""
+def test_the_patch_head_projects_the_tokens_of_its_blocks_side_by_side(directory: Path) -> None:
+    """Both blocks' unit tokens, projected, at unit length; the image is their weighted mean."""
     features = Backbone.load_directory(directory, ModelSettings(device="cpu")).encode_images(_pixels())
-    weight = safetensors.torch.load_file(directory / "text_tower.safetensors")["patch_proj.weight"].float()
-    # The projection is linear without bias, so the tokens' lengths drop out.
-    expected = functional.normalize(features.patches @ weight.T, dim=-1)
+    text = safetensors.torch.load_file(directory / "text_tower.safetensors")
+    weight, query = (text[f"patch_head.{name}"].float() for name in ("projection.weight", "query"))
+    both = torch.cat([*features.middle, features.patches], dim=-1)
+    expected = functional.normalize(both @ weight.T, dim=-1)
+    assert features.patch_joint is not None
     torch.testing.assert_close(features.patch_joint, expected, atol=1e-5, rtol=0)
+    for image, patches in zip(features.image, expected, strict=True):
+        weights = torch.exp(_SHARPNESS * (patches @ query))
+        pooled = (weights[:, None] * patches).sum(0)
+        torch.testing.assert_close(image, pooled / pooled.norm(), atol=1e-5, rtol=0)
 
 
-def test_a_bias_of_the_patch_projection_is_used(directory: Path) -> None:
-    """An optional bias changes the joint patch tokens."""
-    before = Backbone.load_directory(directory, ModelSettings(device="cpu")).encode_images(_pixels())
-    _change(directory / "text_tower.safetensors", {"patch_proj.bias": torch.full((16,), 100.0)})
-    after = Backbone.load_directory(directory, ModelSettings(device="cpu")).encode_images(_pixels())
-    assert before.patch_joint is not None
-    assert after.patch_joint is not None
-    assert before.patch_joint.std() > 0.1
-    torch.testing.assert_close(after.patch_joint, torch.full_like(after.patch_joint, 0.25), atol=0.05, rtol=0)
+@torch.inference_mode()
+def test_a_window_of_all_patches_is_pooled_as_the_image_is(directory: Path) -> None:
+    """With a patch head, too, the window path and the image path are the same function."""
+    settings = ModelSettings(scales=(4,), local="both", device="cpu")
+    features = Backbone.load_directory(directory, settings).encode_images(_pixels())
+    torch.testing.assert_close(features.windows[0][:, 0], features.image, atol=1e-5, rtol=0)
 
 
-def test_without_a_patch_projection_or_with_the_level_off_there_are_no_joint_patches(directory: Path) -> None:
-    """The level exists only where it was trained and is wanted."""
-    off = Backbone.load_directory(directory, ModelSettings(device="cpu", patch_level=False))
-    assert off.encode_images(_pixels()).patch_joint is None
-    _change(directory / "text_tower.safetensors", {"patch_proj.weight": None})
-    without = Backbone.load_directory(directory, ModelSettings(device="cpu"))
-    assert without.encode_images(_pixels()).patch_joint is None
+def test_what_the_map_is_made_of_decides_what_is_encoded(directory: Path) -> None:
+    """Windows cost most of the time: beside aligned patch tokens they are encoded only where asked for."""
+    scales = {
+        local: Backbone.load_directory(directory, ModelSettings(local=local, device="cpu")).scales
+        for local in ("auto", "patches", "windows", "both")
+    }
+    assert scales == {"auto": (), "patches": (), "windows": (2, 3), "both": (2, 3)}
+
+
+def test_without_a_patch_head_the_map_is_made_of_windows(headless: Path) -> None:
+    """Automatically; asked for patch tokens that do not exist, the model is refused."""
+    backbone = Backbone.load_directory(headless, ModelSettings(device="cpu"))
+    assert backbone.scales == (2, 3)
+    assert backbone.encode_images(_pixels()).patch_joint is None
+    with pytest.raises(BadInput, match="own-mini has no text-aligned patch tokens"):
+        Backbone.load_directory(headless, ModelSettings(local="patches", device="cpu"))
 
 
 def test_a_directorys_hash_names_both_files(directory: Path) -> None:
@@ -611,7 +644,7 @@ def test_a_directory_with_a_file_missing_or_cut_short_is_refused(directory: Path
         ("image_tower.safetensors", {"norm.weight": None}),
         ("text_tower.safetensors", {"visual.head.proj.weight": None}),
         ("text_tower.safetensors", {"unknown.weight": torch.zeros(1)}),
-        ("text_tower.safetensors", {"patch_proj.weight": torch.zeros(16, 31)}),
+        ("text_tower.safetensors", {"patch_head.projection.weight": torch.zeros(16, 31)}),
     ],
 )
 def test_a_directory_whose_tensors_do_not_fit_is_refused(
@@ -631,7 +664,7 @@ def _change(path: Path, change: dict[str, Tensor | None]) -> None:
 
 def test_the_embedded_model_takes_no_other_weights() -> None:
     """A path beside `alfa-mini` is a mistake, not something to ignore."""
-    _one_line(ModelSettings(pretrained="other.pt"), "alfa-mini brings its own weights")
+    _one_line(ModelSettings(pretrained="other.pt"), "is no directory; alfa-mini brings its own weights")
 
 
 @torch.inference_mode()
