@@ -11,7 +11,7 @@ keeps its shape and a large one its detail.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import timm
@@ -25,9 +25,6 @@ from torch.nn import functional
 from alfa.errors import BadInput
 from alfa.windows import Grid
 
-# Blocks whose value vectors are given: further down, values are no longer in the space of the last norm.
-VALUE_BLOCKS = 3
-
 
 class Traced(NamedTuple):
     """Tokens on their way through all blocks.
@@ -35,7 +32,7 @@ class Traced(NamedTuple):
     Attributes:
         hidden: what `Tower.transform` gives, (n, tokens, c).
         middle: the same after each of the tower's middle blocks.
-        values: for each of the last `VALUE_BLOCKS` blocks, the last one last, (n, tokens, c); or none.
+        values: the value vectors in each of the blocks that were asked for, (n, tokens, c).
     """
 
     hidden: Tensor
@@ -69,8 +66,12 @@ class Tower(Protocol):
     def transform(self, tokens: Tensor) -> Tensor:
         """(n, prefix + any number of patches, c) -> the same after all blocks."""
 
-    def trace(self, tokens: Tensor, with_values: bool) -> Traced:
+    def trace(self, tokens: Tensor, value_blocks: Sequence[int] = ()) -> Traced:
         """`transform`, and on the way the tokens after the middle blocks and the value vectors (Eq. 7).
+
+        Args:
+            tokens: (n, prefix + any number of patches, c).
+            value_blocks: the blocks, counted from 1 and rising, whose values are wanted.
 
         A value vector is what its token hands to an attention that looks at it alone: through the block's
         output projection (Eq. 9) and LayerScale, and the tower's final norm where `transform` applies it.
@@ -110,13 +111,13 @@ class OpenClipTower:
         """All residual blocks."""
         return self._visual.transformer(tokens)  # type: ignore[no-any-return]
 
-    def trace(self, tokens: Tensor, with_values: bool) -> Traced:
+    def trace(self, tokens: Tensor, value_blocks: Sequence[int] = ()) -> Traced:
         """Values of ln_1's output by the last third of the fused input projection."""
         transformer = self._visual.transformer
         # Where tokens are kept in the order (tokens, n, c), open_clip turns them around before the blocks.
         turned = not transformer.batch_first
         tokens = tokens.transpose(0, 1).contiguous() if turned else tokens
-        traced = _through(transformer.resblocks, tokens, _open_clip_values if with_values else None)
+        traced = _through(transformer.resblocks, tokens, value_blocks, _open_clip_values)
         return _each(traced, lambda kept: kept.transpose(0, 1)) if turned else traced
 
     def pool(self, hidden: Tensor) -> Tensor:
@@ -168,9 +169,9 @@ class TimmTower:
         """All blocks and timm's final norm."""
         return self._trunk.norm(self._trunk.blocks(tokens))  # type: ignore[no-any-return]
 
-    def trace(self, tokens: Tensor, with_values: bool) -> Traced:
+    def trace(self, tokens: Tensor, value_blocks: Sequence[int] = ()) -> Traced:
         """Values of norm1's output by the last third of qkv; timm's final norm on everything."""
-        traced = _through(self._trunk.blocks, tokens, _timm_values if with_values else None)
+        traced = _through(self._trunk.blocks, tokens, value_blocks, _timm_values)
         return _each(traced, self._trunk.norm)
 
     def pool(self, hidden: Tensor) -> Tensor:
@@ -222,13 +223,16 @@ def middle_blocks(depth: int) -> tuple[int, ...]:
 
 
 def _through(
-    blocks: nn.Sequential | nn.ModuleList, tokens: Tensor, values_of: Callable[[Any, Tensor], Tensor] | None
+    blocks: nn.Sequential | nn.ModuleList,
+    tokens: Tensor,
+    value_blocks: Sequence[int],
+    values_of: Callable[[Any, Tensor], Tensor],
 ) -> Traced:
     """All blocks one by one, and what is kept on the way."""
     middle, values = [], []
     depth = len(blocks)
     for number, block in enumerate(blocks, start=1):
-        if values_of is not None and number > depth - VALUE_BLOCKS:
+        if number in value_blocks:
             values.append(values_of(block, tokens))
         tokens = block(tokens)
         if number in middle_blocks(depth):

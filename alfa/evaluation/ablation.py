@@ -45,7 +45,7 @@ _PAPER_SCALES = (2, 3)
 
 def ablation_settings(settings: ModelSettings) -> ModelSettings:
     """What the backbone of an ablation is loaded with: every scale, and no patch level."""
-    return settings.model_copy(update={"scales": SCALES, "patch_level": False})
+    return settings.model_copy(update={"scales": SCALES, "local": "windows"})
 
 
 def whole_method(settings: ModelSettings) -> ModelSettings:
@@ -58,7 +58,7 @@ def whole_method(settings: ModelSettings) -> ModelSettings:
         stand_ins["aligner"] = "rank-one"
     if settings.contextual == "none":
         stand_ins["contextual"] = "paper"
-    return settings.model_copy(update={"scales": _PAPER_SCALES, "patch_level": False, **stand_ins})
+    return settings.model_copy(update={"scales": _PAPER_SCALES, "local": "windows", **stand_ins})
 
 
 def scales_row(scales: Sequence[int], shots: int) -> str:

@@ -19,7 +19,6 @@ from alfa.windows import Grid, window_layout
 
 _GRID = Grid(4, 3)
 _SCALES = (2, 3)
-_BLOCKS = 3
 
 # Per level, (B, N, 1 + s*s, d) values of the windows' own tokens.
 Own = tuple[Tensor, ...]
@@ -39,12 +38,9 @@ def _features(batch: int, dim: int, seed: int) -> tuple[ImageFeatures, Own]:
         _unit(batch, count, 1 + scale * scale, dim, seed=seed + 50 + count)
         for count, scale in zip(counts, _SCALES, strict=True)
     )
-    blocks = tuple(_unit(batch, count, _BLOCKS, dim, seed=seed + 70 + count) for count in counts)
-    for level, tokens in zip(blocks, own, strict=True):
-        level[:, :, -1] = tokens[:, :, 0]
     values = ValueVectors(
         tokens=_unit(batch, 1 + _GRID.patches, dim, seed=seed + 90),
-        windows=blocks,
+        windows=tuple(tokens[:, :, 0] for tokens in own),
         agreement=tuple(
             torch.einsum("bntd,bnd->bnt", tokens, level) for tokens, level in zip(own, windows, strict=True)
         ),
@@ -96,8 +92,7 @@ def _centred(features: ImageFeatures, own: Own, image: int, level: int, window: 
 
 
 def _value_sum(features: ImageFeatures, own: Own, image: int, level: int, window: int) -> Tensor:
-    values = _values(features).windows[level][image, window]
-    return torch.outer(features.windows[level][image, window], (values[-3] + values[-1]) / 2)
+    return torch.outer(features.windows[level][image, window], own[level][image, window, 0])
 
 
 def _sum(first: Matrix, second: Matrix) -> Matrix:
@@ -194,7 +189,7 @@ def test_a_window_that_overlaps_all_others_has_no_contrast() -> None:
     assert Contrast(1.0, 5).gain(features, 1, _unit(2, 4, seed=1)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
-@pytest.mark.parametrize("term", [ValueRankOne(), Ridge(1.0), ValueSum(1.0, (-1,))])
+@pytest.mark.parametrize("term", [ValueRankOne(), Ridge(1.0), ValueSum(1.0)])
 def test_a_form_on_values_says_so_where_there_are_none(term: Term) -> None:
     """A mistake of the program, not of its user: features and form come from different settings."""
     features = replace(_features(1, 4, 0)[0], values=None)

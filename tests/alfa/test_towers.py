@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import Tensor
 
-from alfa.towers import VALUE_BLOCKS, OpenClipTower, TimmTower, Tower, middle_blocks
+from alfa.towers import OpenClipTower, TimmTower, Tower, middle_blocks
 
 _TRUNK = {"img_size": 48, "patch_size": 12, "embed_dim": 32, "depth": 4, "num_heads": 2}
 _TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
@@ -80,9 +80,9 @@ def _tokens(tower: Tower, count: int = 2) -> Tensor:
 def test_the_pass_that_gives_values_equals_the_whole_one(tower: tuple[Tower, list[Any]]) -> None:
     """Block by block is the same function as the tower's own forward."""
     tokens = _tokens(tower[0])
-    hidden, _, values = tower[0].trace(tokens, with_values=True)
+    hidden, _, values = tower[0].trace(tokens, (2, 4))
     torch.testing.assert_close(hidden, tower[0].transform(tokens), atol=1e-5, rtol=1e-5)
-    assert [tuple(value.shape) for value in values] == [tuple(tokens.shape)] * VALUE_BLOCKS
+    assert [tuple(value.shape) for value in values] == [tuple(tokens.shape)] * 2
 
 
 def _alone(block: Any, tokens: Tensor) -> Tensor:
@@ -100,16 +100,14 @@ def test_a_value_is_what_attention_gives_a_token_that_is_alone(tower: tuple[Towe
     """A softmax over one key is 1: attention then returns the token's value through the projection."""
     towers, blocks = tower
     tokens = _tokens(towers)
-    values = towers.trace(tokens, with_values=True).values
-    first = len(blocks) - VALUE_BLOCKS
-    for number, block in enumerate(blocks):
-        if number >= first:
-            # `pool` of the open_clip tower holds the final norm, timm's `transform` applies it.
-            norm = torch.nn.Identity() if isinstance(towers, OpenClipTower) else _final_norm(towers)
-            torch.testing.assert_close(
-                values[number - first], norm(_alone(block, tokens)), atol=1e-5, rtol=1e-5
-            )
+    found = iter(towers.trace(tokens, (1, 3, 4)).values)
+    # `pool` of the open_clip tower holds the final norm, timm's `transform` applies it.
+    norm = torch.nn.Identity() if isinstance(towers, OpenClipTower) else _final_norm(towers)
+    for number, block in enumerate(blocks, start=1):
+        if number in (1, 3, 4):
+            torch.testing.assert_close(next(found), norm(_alone(block, tokens)), atol=1e-5, rtol=1e-5)
         tokens = block(tokens)
+    assert next(found, None) is None
 
 
 @torch.inference_mode()
@@ -119,7 +117,7 @@ def test_middle_tokens_are_those_after_half_and_three_quarters_of_the_blocks(
     """Block by block by hand; on timm's towers through the final norm, as its own intermediate layers are."""
     towers, blocks = tower
     tokens = _tokens(towers)
-    middle = towers.trace(tokens, with_values=False).middle
+    middle = towers.trace(tokens).middle
     norm = torch.nn.Identity() if isinstance(towers, OpenClipTower) else _final_norm(towers)
     found = iter(middle)
     for number, block in enumerate(blocks, start=1):
@@ -141,12 +139,12 @@ def _final_norm(tower: Tower) -> Any:
 
 @torch.inference_mode()
 def test_values_do_not_depend_on_the_other_tokens_of_their_block() -> None:
-    """Only attention looks at others: in the first of the value blocks, other tokens change nothing."""
-    tower, _ = _own_tower(layers=VALUE_BLOCKS)
+    """Only attention looks at others: in the first block, other tokens change nothing."""
+    tower, _ = _own_tower()
     tokens = _tokens(tower, 1)
     changed = tokens.clone()
     changed[:, 5] = changed[:, 5].flip(-1)
-    before, after = (tower.trace(each, with_values=True).values[0] for each in (tokens, changed))
+    before, after = (tower.trace(each, (1,)).values[0] for each in (tokens, changed))
     others = [index for index in range(tokens.shape[1]) if index != 5]
     torch.testing.assert_close(before[:, others], after[:, others])
     assert not torch.allclose(before[:, 5], after[:, 5])

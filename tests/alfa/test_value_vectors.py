@@ -8,7 +8,6 @@ from torch import Tensor
 
 from alfa.backbone import Backbone, ValueVectors
 from alfa.settings import ModelSettings
-from alfa.towers import VALUE_BLOCKS
 from alfa.windows import Grid
 
 
@@ -45,9 +44,8 @@ def test_values_change_no_embedding(tiny_backbone: Backbone, with_values: Backbo
 def test_shapes_and_lengths(with_values: Backbone) -> None:
     """4 x 3 patches: 13 tokens, 6 windows of 5 tokens, 2 of 10; rows of unit length."""
     values = _values(with_values, _pixels(2))
-    blocks = min(VALUE_BLOCKS, 2)
     assert values.tokens.shape == (2, 13, 16)
-    assert [tuple(level.shape) for level in values.windows] == [(2, 6, blocks, 16), (2, 2, blocks, 16)]
+    assert [tuple(level.shape) for level in values.windows] == [(2, 6, 16), (2, 2, 16)]
     assert [tuple(level.shape) for level in values.agreement] == [(2, 6, 5), (2, 2, 10)]
     for rows in (values.tokens, *values.windows):
         torch.testing.assert_close(rows.norm(dim=-1), torch.ones(rows.shape[:-1]))
@@ -59,7 +57,7 @@ def test_a_window_of_all_patches_has_the_images_values(with_values: Backbone) ->
     assert features.grid == Grid(3, 3)
     assert features.values is not None
     tokens, window = features.values.tokens, features.values.windows[1]
-    torch.testing.assert_close(window[:, 0, -1], tokens[:, 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(window[:, 0], tokens[:, 0], atol=1e-5, rtol=0)
     expected = torch.einsum("btd,bd->bt", tokens, features.image)
     torch.testing.assert_close(features.values.agreement[1][:, 0], expected, atol=1e-5, rtol=0)
 

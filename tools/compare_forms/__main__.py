@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,14 +22,22 @@ from alfa.pretrained import WEIGHTS_DIRECTORY
 from alfa.settings import EMBEDDED_MODEL, ModelSettings
 from tools.compare_forms.cached_features import FeatureCache, chosen
 from tools.compare_forms.figures import SetDraws, draw, mean_figures
-from tools.compare_forms.judging import CONTEXTUAL, Form, Judged, forms, judge
+from tools.compare_forms.judging import CONTEXTUAL, Form, Judged, aligner_forms, contextual_forms, judge
 from tools.compare_forms.tables import Kept, SetResult, as_json, as_markdown
 
 app = typer.Typer(add_completion=False)
 
 
+class Which(StrEnum):
+    """What is compared. Prompts need no windows, which cost fifty times the rest."""
+
+    aligners = "aligners"
+    contextual = "contextual"
+
+
 @app.command()
 def compare(
+    which: Annotated[Which, typer.Argument(help="Forms of the aligner, or of contextual scoring.")],
     data: Annotated[Path, typer.Option("--data", help="Folder of sets, or of folders of sets.")],
     out: Annotated[Path, typer.Option("--out", help="JSON file with all figures.")],
     cache: Annotated[Path, typer.Option("--cache", help="Folder for the features of images.")],
@@ -40,22 +49,28 @@ def compare(
         Path | None,
         typer.Option("--held-out", help="Folder of models trained without a set, named like the set."),
     ] = None,
+    resolution: Annotated[
+        int, typer.Option("--resolution", min=0, help="Of a square image; 0: the model's own.")
+    ] = 0,
     threads: Annotated[int, typer.Option("--threads", min=0, help="For torch; 0: its own choice.")] = 0,
 ) -> None:
     """Score every set by all forms on the same features; print tables, write all figures."""
     shipped = model or WEIGHTS_DIRECTORY / EMBEDDED_MODEL
     # Of all aligners, ridge asks for the most; what the others need is then there as well.
-    settings = ModelSettings(device="cpu", precision="fp32", aligner="ridge", threads=threads)
-    features = FeatureCache.of(Backbone.load_directory(shipped, settings), shipped, cache)
-    compared = forms(settings)
+    reads = {"local": "both", "aligner": "ridge"} if which is Which.aligners else {"local": "auto"}
+    settings = ModelSettings.model_validate(
+        {"device": "cpu", "precision": "fp32", "resolution": resolution, "threads": threads} | reads
+    )
+    shipped_features = FeatureCache.of(Backbone.load_directory(shipped, settings), shipped, cache)
+    compared = aligner_forms(settings) if which is Which.aligners else contextual_forms(settings)
     datasets = find_datasets(data)
     prompts = choose_prompts([each.name for each in datasets], [], PROMPTS_DIRECTORY)
     results = []
     for dataset in datasets:
-        text_side = _text_side(dataset, features.backbone, held_out)
+        features = _features(dataset, shipped_features, held_out, cache)
         chosen_images = chosen(dataset, images)
         features.fill(chosen_images, dataset.name)
-        judged = judge(chosen_images, features, text_side, prompts[dataset.name], compared)
+        judged = judge(chosen_images, features, prompts[dataset.name], compared)
         defective = sum(image.abnormal for image in chosen_images)
         results.append(_result(dataset, judged, len(chosen_images) - defective, draws, seed))
     sets = [result.told for result in results]
@@ -73,12 +88,12 @@ class _Result:
     drawn: SetDraws
 
 
-def _text_side(dataset: Dataset, shipped: Backbone, held_out: Path | None) -> Backbone:
-    """The model that was trained without the set, where there is one; else the shipped one."""
+def _features(dataset: Dataset, shipped: FeatureCache, held_out: Path | None, root: Path) -> FeatureCache:
+    """Of the model that was trained without the set, where there is one; else of the shipped one."""
     directory = None if held_out is None else held_out / dataset.name
     if directory is None or not directory.is_dir():
         return shipped
-    return Backbone.load_directory(directory, shipped.settings)
+    return FeatureCache.of(Backbone.load_directory(directory, shipped.backbone.settings), directory, root)
 
 
 def _result(dataset: Dataset, judged: Mapping[Form, Judged], good: int, draws: int, seed: int) -> _Result:

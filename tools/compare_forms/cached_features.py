@@ -1,15 +1,14 @@
 """The image side of the comparison: features of each image, computed once and kept in a folder.
 
-Windows cost a second an image; text costs nothing. So the folder holds what hangs on the image tower alone,
-and a retrained text side is compared again within minutes. Patch tokens meet the text through a projection
-that belongs to the text side: it is applied on reading.
+Windows cost a second an image; text costs nothing. So the folder holds what images become in the joint space,
+and a text tower that was trained again on the same projections is compared again within minutes.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
@@ -20,7 +19,7 @@ from alfa.backbone import Backbone, ImageFeatures, ValueVectors
 from alfa.evaluation.datasets import Dataset, LabelledImage
 from alfa.files import content_hash, file_hash, write_atomic
 from alfa.images import read_image
-from alfa.pretrained import IMAGE_TOWER_FILE
+from alfa.pretrained import IMAGE_TOWER_FILE, TEXT_TOWER_FILE
 from alfa.windows import Grid
 
 
@@ -52,17 +51,19 @@ class FeatureCache:
 
     @classmethod
     def of(cls, backbone: Backbone, model: Path, root: Path) -> FeatureCache:
-        """The folder in `root` for this image tower, preprocessing and scales.
+        """The folder in `root` for this image side, preprocessing and scales.
 
         Args:
-            backbone: loaded with an aligner that needs value vectors.
+            backbone: loaded from `model`.
             model: directory of the model.
             root: of all caches.
         """
         depends = {
             "image_tower": file_hash(model / IMAGE_TOWER_FILE),
+            "projections": _projections_hash(model / TEXT_TOWER_FILE),
             "preprocess": backbone.preprocess_hash,
             "scales": backbone.scales,
+            "values": backbone.settings.needs_values,
         }
         return cls(backbone, root / content_hash(json.dumps(depends, sort_keys=True).encode()))
 
@@ -73,38 +74,49 @@ class FeatureCache:
             [(_, features)] = self.backbone.encode([read_image(image.path)])
             write_atomic(self._path(image), safetensors.torch.save(_to_tensors(features)))
 
-    def read(self, image: LabelledImage, text_side: Backbone) -> ImageFeatures:
-        """Features of one image, a batch of one, with the patch tokens in that text side's joint space."""
-        features = _from_tensors(safetensors.torch.load_file(self._path(image)))
-        return replace(features, patch_joint=text_side.joint_patches(features.patches))
+    def read(self, image: LabelledImage) -> ImageFeatures:
+        """Features of one image, a batch of one."""
+        return _from_tensors(safetensors.torch.load_file(self._path(image)))
 
     def _path(self, image: LabelledImage) -> Path:
         return self.directory / f"{file_hash(image.path)}.safetensors"
 
 
+def _projections_hash(text_tower: Path) -> str:
+    """Of what brings the image tower's tokens into the joint space; it lies beside the text tower."""
+    tensors = safetensors.torch.load_file(text_tower)
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith("text.")}
+    own.pop("logit_scale", None)
+    return content_hash(safetensors.torch.save(dict(sorted(own.items()))))
+
+
 def _to_tensors(features: ImageFeatures) -> dict[str, Tensor]:
-    assert features.values is not None
-    tensors = {"image": features.image, "patches": features.patches, "tokens": features.values.tokens}
-    for level, windows in enumerate(features.windows):
-        tensors[f"windows.{level}"] = windows
-        tensors[f"values.{level}"] = features.values.windows[level]
-        tensors[f"agreement.{level}"] = features.values.agreement[level]
-    shape = features.image.new_zeros(features.grid.rows, features.grid.cols)
-    return {name: tensor.half().contiguous() for name, tensor in (tensors | {"grid": shape}).items()}
+    tensors = {"image": features.image, "patches": features.patches}
+    if features.patch_joint is not None:
+        tensors["patch_joint"] = features.patch_joint
+    tensors |= {f"windows.{level}": windows for level, windows in enumerate(features.windows)}
+    if features.values is not None:
+        tensors["tokens"] = features.values.tokens
+        tensors |= {f"values.{level}": values for level, values in enumerate(features.values.windows)}
+        tensors |= {f"agreement.{level}": each for level, each in enumerate(features.values.agreement)}
+    tensors["grid"] = features.image.new_zeros(features.grid.rows, features.grid.cols)
+    return {name: tensor.half().contiguous() for name, tensor in tensors.items()}
 
 
 def _from_tensors(tensors: dict[str, Tensor]) -> ImageFeatures:
     wide = {name: tensor.float() for name, tensor in tensors.items()}
-    levels = range(sum(name.startswith("windows.") for name in wide))
+    values = None
+    if "tokens" in wide:
+        values = ValueVectors(wide["tokens"], _levels(wide, "values"), _levels(wide, "agreement"))
     return ImageFeatures(
         grid=Grid(*wide["grid"].shape),
         image=wide["image"],
-        windows=tuple(wide[f"windows.{level}"] for level in levels),
+        windows=_levels(wide, "windows"),
         patches=wide["patches"],
-        patch_joint=None,
-        values=ValueVectors(
-            tokens=wide["tokens"],
-            windows=tuple(wide[f"values.{level}"] for level in levels),
-            agreement=tuple(wide[f"agreement.{level}"] for level in levels),
-        ),
+        patch_joint=wide.get("patch_joint"),
+        values=values,
     )
+
+
+def _levels(tensors: dict[str, Tensor], name: str) -> tuple[Tensor, ...]:
+    return tuple(tensors[key] for key in sorted(tensors) if key.startswith(f"{name}."))

@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import ImageFeatures
 from alfa.evaluation.bootstrap import Counts, Values
 from alfa.evaluation.datasets import LabelledImage
 from alfa.evaluation.metrics import Truth, at_size
@@ -22,6 +22,7 @@ from tools.compare_forms.cached_features import FeatureCache
 PAPER_PATH = "windows"
 WITH_PATCHES = "windows + patches"
 CONTEXTUAL = "contextual"
+NO_WINDOWS = "patches alone"
 _ROBUST_QUANTILES = (0.05, 0.1, 0.25)
 # The map is in [0, 1]; float16 has so many values there, in the order of their bits.
 _MAP_VALUES = int(np.float16(1).view(np.uint16)) + 1
@@ -61,51 +62,47 @@ class Judged:
     emptied: NDArray[np.bool_]
 
 
-def forms(settings: ModelSettings) -> list[Form]:
-    """All aligners on the paper's path and with the patch level; then all ways of choosing prompts."""
-    aligners = get_args(AlignerName)
-    levels = {PAPER_PATH: False, WITH_PATCHES: True}
+def aligner_forms(settings: ModelSettings) -> list[Form]:
+    """All aligners on the paper's path and with the patch level, and the patch level without windows."""
+    levels = {PAPER_PATH: "windows", WITH_PATCHES: "both"}
     return [
         *(
-            Form(group, name, _changed(settings, aligner=name, patch_level=patches))
-            for group, patches in levels.items()
-            for name in aligners
+            Form(group, name, _changed(settings, aligner=name, local=local))
+            for group, local in levels.items()
+            for name in get_args(AlignerName)
         ),
-        Form(CONTEXTUAL, "none", _changed(settings, contextual="none")),
-        Form(CONTEXTUAL, "paper", _changed(settings, contextual="paper")),
-        *(
-            Form(
-                CONTEXTUAL,
-                f"robust {quantile:g}",
-                _changed(settings, contextual="robust", contextual_quantile=quantile),
-            )
-            for quantile in _ROBUST_QUANTILES
-        ),
+        Form(WITH_PATCHES, NO_WINDOWS, _changed(settings, local="patches")),
     ]
 
 
+def contextual_forms(settings: ModelSettings) -> list[Form]:
+    """All ways of choosing prompts, on the map that the product makes by itself."""
+    plain = [_changed(settings, local="auto", contextual=form) for form in ("none", "paper")]
+    robust = [
+        _changed(settings, local="auto", contextual="robust", contextual_quantile=quantile)
+        for quantile in _ROBUST_QUANTILES
+    ]
+    names = ["none", "paper", *(f"robust {quantile:g}" for quantile in _ROBUST_QUANTILES)]
+    return [Form(CONTEXTUAL, name, each) for name, each in zip(names, [*plain, *robust], strict=True)]
+
+
 def judge(
-    images: Sequence[LabelledImage],
-    cache: FeatureCache,
-    backbone: Backbone,
-    prompts: Path,
-    compared: Sequence[Form],
+    images: Sequence[LabelledImage], cache: FeatureCache, prompts: Path, compared: Sequence[Form]
 ) -> dict[Form, Judged]:
     """Score all images by all forms.
 
     Args:
         images: good ones first; all their features are in the cache.
-        cache: of the image side.
-        backbone: of the text side.
+        cache: of their features, with the backbone that reads the prompts.
         prompts: prompt file of the set.
         compared: the forms.
     """
-    recipe = Recipe.load(backbone, prompts, settings=backbone.settings)
+    recipe = Recipe.load(cache.backbone, prompts, settings=cache.backbone.settings)
     truths = [_truth(image) for image in images]
     has_masks = any(truth is not None and truth.mask.any() for truth in truths)
     found: dict[Form, list[_One]] = {form: [] for form in compared}
     for image, truth in zip(images, truths, strict=True):
-        features = cache.read(image, backbone)
+        features = cache.read(image)
         for form, one in _by_all(features, recipe, compared, truth if has_masks else None):
             found[form].append(one)
     return {form: _joined(ones, has_masks) for form, ones in found.items()}

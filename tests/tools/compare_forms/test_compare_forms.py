@@ -23,7 +23,7 @@ from alfa.settings import ModelSettings
 from tools.compare_forms.__main__ import app
 from tools.compare_forms.cached_features import FeatureCache, chosen, spread
 from tools.compare_forms.figures import IMAGE, PIXEL, draw, mean_figures
-from tools.compare_forms.judging import CONTEXTUAL, Form, Judged, forms
+from tools.compare_forms.judging import CONTEXTUAL, NO_WINDOWS, Form, Judged, aligner_forms, contextual_forms
 from tools.compare_forms.tables import Kept, SetResult, as_markdown
 
 
@@ -51,12 +51,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
     arguments = {"embed_dim": 16, "vision_cfg": tower | {"image_size": 48}, "text_cfg": text}
     statistics = {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
-    config = {"model_cfg": arguments | {"custom_text": True}, "preprocess_cfg": statistics}
+    config = {
+        "model_cfg": arguments | {"custom_text": True},
+        "preprocess_cfg": statistics,
+        "patch_head": {"blocks": [3, 4], "sharpness": 5.0},
+    }
     (directory / "open_clip_config.json").write_text(json.dumps(config))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         clip = open_clip.CustomTextCLIP(**arguments)
-        projection = torch.randn(16, 32)
+        head = {
+            "patch_head.projection.weight": torch.randn(16, 64),
+            "patch_head.query": torch.randn(16),
+        }
     tensors = {name: tensor.contiguous() for name, tensor in clip.state_dict().items()}
     trunk = {name: tensor for name, tensor in tensors.items() if name.startswith("visual.trunk.")}
     text_side = {name: tensor for name, tensor in tensors.items() if name not in trunk}
@@ -64,15 +71,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {name.removeprefix("visual.trunk."): tensor for name, tensor in trunk.items()},
         directory / "image_tower.safetensors",
     )
-    safetensors.torch.save_file(
-        text_side | {"patch_proj.weight": projection}, directory / "text_tower.safetensors"
-    )
+    safetensors.torch.save_file(text_side | head, directory / "text_tower.safetensors")
     return directory
 
 
 @pytest.fixture(scope="module")
 def backbone(model: Path) -> Backbone:
-    return Backbone.load_directory(model, ModelSettings(device="cpu", precision="fp32", aligner="ridge"))
+    settings = ModelSettings(device="cpu", precision="fp32", local="both", aligner="ridge")
+    return Backbone.load_directory(model, settings)
 
 
 @pytest.fixture
@@ -128,7 +134,7 @@ def test_cached_features_are_the_backbones_to_half_precision(
     image = dataset.test[0]
     cache.fill([image], "plate")
     [(_, expected)] = backbone.encode([read_image(image.path)])
-    found = cache.read(image, backbone)
+    found = cache.read(image)
     assert found.grid == expected.grid
     for mine, other in zip(_parts(found), _parts(expected), strict=True):
         torch.testing.assert_close(mine, other, atol=2e-3, rtol=0)
@@ -199,17 +205,19 @@ def test_a_table_tells_the_difference_and_what_was_kept() -> None:
 
 def test_all_aligners_are_compared_on_both_paths() -> None:
     """The same names with and without the patch level, `none` first."""
-    groups = {form.group: [] for form in forms(ModelSettings())}  # type: ignore[var-annotated]
-    for form in forms(ModelSettings()):
-        groups[form.group].append(form)
-    windows, patches = groups["windows"], groups["windows + patches"]
-    assert [form.name for form in windows] == [form.name for form in patches]
-    assert windows[0].name == groups[CONTEXTUAL][0].name == "none"
-    assert not any(form.settings.patch_level for form in windows)
-    assert all(form.settings.patch_level for form in patches)
+    compared = aligner_forms(ModelSettings())
+    windows = [form for form in compared if form.group == "windows"]
+    patches = [form for form in compared if form.group == "windows + patches"]
+    assert [*(form.name for form in windows), NO_WINDOWS] == [form.name for form in patches]
+    assert windows[0].name == patches[0].name == contextual_forms(ModelSettings())[0].name == "none"
+    assert {form.settings.local for form in windows} == {"windows"}
+    assert [form.settings.local for form in patches] == ["both"] * len(windows) + ["patches"]
 
 
-def test_a_run_writes_all_figures_and_prints_tables(model: Path, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("which", "line"), [("aligners", "| rank-one |"), ("contextual", "| robust 0.1 |")])
+def test_a_run_writes_all_figures_and_prints_tables(
+    which: str, line: str, model: Path, data: Path, tmp_path: Path
+) -> None:
     """From images to JSON; a second run, on the cache alone, gives the same."""
     out = tmp_path / "figures.json"
     options = [
@@ -222,11 +230,12 @@ def test_a_run_writes_all_figures_and_prints_tables(model: Path, data: Path, tmp
         "--model",
         str(model),
     ]
-    first = CliRunner().invoke(app, [*options, "--draws", "100"], catch_exceptions=False)
+    first = CliRunner().invoke(app, [which, *options, "--draws", "100"], catch_exceptions=False)
+    assert first.exit_code == 0, first.output
     figures = json.loads(out.read_text())
-    second = CliRunner().invoke(app, [*options, "--draws", "100"], catch_exceptions=False)
+    second = CliRunner().invoke(app, [which, *options, "--draws", "100"], catch_exceptions=False)
     assert first.exit_code == second.exit_code == 0
     assert json.loads(out.read_text()) == figures
     assert [each["name"] for each in figures["means"]] == ["mean of 1 sets in train"]
     assert (figures["sets"][0]["good"], figures["sets"][0]["defective"]) == (5, 3)
-    assert "| rank-one |" in first.stdout
+    assert line in first.stdout
