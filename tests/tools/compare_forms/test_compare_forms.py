@@ -140,6 +140,19 @@ def test_cached_features_are_the_backbones_to_half_precision(
         torch.testing.assert_close(mine, other, atol=2e-3, rtol=0)
 
 
+def test_values_of_a_model_with_a_patch_head_are_pooled_as_its_tokens_are(backbone: Backbone) -> None:
+    """On 3 x 3 patches the one window of scale 3 is the image: the same pooled values and inner products."""
+    pixels = torch.randn(2, 3, 36, 36, generator=torch.Generator().manual_seed(0))
+    features = backbone.encode_images(pixels)
+    assert features.values is not None
+    torch.testing.assert_close(features.windows[1][:, 0], features.image, atol=1e-5, rtol=0)
+    tokens, window = features.values.tokens, features.values.windows[1][:, 0]
+    assert tokens.shape == (2, 10, 16)
+    torch.testing.assert_close(window, tokens[:, 0], atol=1e-5, rtol=0)
+    expected = torch.einsum("btd,bd->bt", tokens, features.image)
+    torch.testing.assert_close(features.values.agreement[1][:, 0], expected, atol=1e-5, rtol=0)
+
+
 def test_what_the_cache_has_is_not_computed_again(
     backbone: Backbone, model: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
