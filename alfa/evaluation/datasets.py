@@ -129,8 +129,7 @@ def find_datasets(root: Path) -> tuple[Dataset, ...]:
     Raises:
         BadInput: there is no class, or one of them is damaged.
     """
-    if not root.is_dir():
-        raise BadInput(root, "", None, f"no such directory; {_LAYOUTS}")
+    _require_directory(root)
     found = _classes(root, depth=0)
     if not found:
         raise BadInput(root, "", None, f"holds no class; {_LAYOUTS}")
@@ -144,8 +143,7 @@ def read_dataset(directory: Path) -> Dataset:
         BadInput: it is no class, there is no good or no defective test image, or a mask folder holds no mask
             for any image of its kind.
     """
-    if not directory.is_dir():
-        raise BadInput(directory, "", None, f"no such directory; {_LAYOUTS}")
+    _require_directory(directory)
     dataset = _class(directory)
     if dataset is None:
         raise BadInput(directory, "", None, f"is no class; {_LAYOUTS}")
@@ -277,8 +275,20 @@ def _with_distinct_names(datasets: list[Dataset]) -> tuple[Dataset, ...]:
     )
 
 
+def _require_directory(path: Path) -> None:
+    try:
+        found = path.is_dir()
+    except OSError as error:
+        raise BadInput(path, "", None, f"cannot be read: {error.strerror}; check the path") from error
+    if not found:
+        raise BadInput(path, "", None, f"no such directory; {_LAYOUTS}")
+
+
 def _folders(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.iterdir() if path.is_dir() and not path.name.startswith("."))
+    try:
+        return sorted(path for path in directory.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise BadInput(directory, "", None, f"cannot be read: {error.strerror}; check its rights") from error
 
 
 def _labelled(directory: Path, folder: Path) -> list[LabelledImage]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,12 +13,11 @@ from numpy.typing import NDArray
 
 from alfa.errors import Fault
 from alfa.evaluation.datasets import LabelledImage
-from alfa.evaluation.metrics import PRO_FPR_LIMIT, Curve
+from alfa.evaluation.metrics import PRO_FPR_LIMIT, Curve, Truth, evaluation_size
 from alfa.evaluation.protocol import Curves
 from alfa.images import RgbImage, read_image
 from alfa.overlay import overlay
 
-_PANEL_SIDE = 256
 _GAP = 6
 _MASK_COLOUR = (255, 0, 0)
 _UNKNOWN_GREY = 200
@@ -65,7 +63,7 @@ def case_jpeg(image: LabelledImage, patch_map: NDArray[np.float16], map_scale: t
         [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY],
     )
     if not done:
-        raise Fault("not_encoded", str(Path(image.path)))
+        raise Fault("not_encoded", str(image.path))
     return encoded.tobytes()
 
 
@@ -80,24 +78,23 @@ def _label(axis: Axes, title: str, x: str, y: str, x_end: float = 1.0) -> None:
 
 
 def _small(picture: RgbImage) -> RgbImage:
-    height, width = picture.shape[:2]
-    ratio = _PANEL_SIDE / max(height, width)
-    size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-    shrinking = ratio < 1
+    height, width = evaluation_size(*picture.shape[:2])
+    shrinking = height < picture.shape[0]
     return cv2.resize(  # type: ignore[no-any-return]
-        picture, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
+        picture, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
     )
 
 
 def _mask_panel(image: LabelledImage, picture: RgbImage) -> RgbImage:
-    """The outline of the defect; an even grey where it is not known."""
+    """The outline of the defect as it is evaluated; an even grey where it is not known."""
     if not image.mask_known:
         return np.full_like(picture, _UNKNOWN_GREY)
     panel = picture.copy()
     mask = image.read_mask() if image.abnormal else None
     if mask is not None:
+        evaluated = Truth.of(mask).mask.view(np.uint8)
         height, width = panel.shape[:2]
-        small = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA)
-        outlines, _ = cv2.findContours(small, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(panel, outlines, -1, _MASK_COLOUR, 2)
+        fitted = cv2.resize(evaluated, (width, height), interpolation=cv2.INTER_NEAREST)
+        outlines, _ = cv2.findContours(fitted, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(panel, outlines, -1, _MASK_COLOUR, 1)
     return panel

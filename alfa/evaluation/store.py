@@ -19,6 +19,8 @@ from alfa.evaluation.datasets import Dataset, LabelledImage
 FILE_NAME = "results.sqlite"
 
 _SCHEMA_VERSION = 1
+# Another run on the same file is a mistake; waiting longer would only hide it.
+_WAIT_S = 1.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS variant (
     class TEXT, variant TEXT, identity TEXT, PRIMARY KEY (class, variant));
@@ -81,7 +83,7 @@ class ResultStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             if restart:
                 path.unlink(missing_ok=True)
-            self._connection = sqlite3.connect(path)
+            self._connection = sqlite3.connect(path, timeout=_WAIT_S)
             self._require_version()
             self._connection.executescript(_SCHEMA)
         except OSError as error:

@@ -15,7 +15,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-import alfa
 from alfa.backbone import Backbone, ImageFeatures
 from alfa.errors import BadInput
 from alfa.evaluation.datasets import Dataset
@@ -216,7 +215,7 @@ def _identity(recipe: Recipe, settings: ModelSettings, backbone: Backbone, taugh
 @cache
 def _code_hash() -> str:
     """Of the method's own modules: results of another release must not be gone on with."""
-    return file_hash(*sorted(Path(alfa.__file__).parent.glob("*.py")))
+    return file_hash(*sorted(Path(__file__).resolve().parents[1].glob("*.py")))
 
 
 @cache

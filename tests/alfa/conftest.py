@@ -1,10 +1,12 @@
-"""Files for the tiny model of tests/conftest.py: a config that names it, and prompts."""
+"""Files for the tiny model of tests/conftest.py: a config that names it, prompts, and a labelled data set."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from alfa.prompting.promptset import PromptSet, save_prompt_set
@@ -35,3 +37,19 @@ def tiny_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     save_prompt_set(prompts, path)
     return path
+
+
+@pytest.fixture
+def plate_set(tmp_path: Path) -> Path:
+    """A class in the MVTec AD layout; its defect is a bright square, so that brightness tells all."""
+    directory = tmp_path / "plate"
+    generator = np.random.default_rng(0)
+    for number in range(4):
+        good = generator.integers(90, 110, (48, 36, 3), dtype=np.uint8)
+        bad, mask = good.copy(), np.zeros((48, 36), np.uint8)
+        bad[10:30, 10:30], mask[10:30, 10:30] = 250, 255
+        pictures = {"train/good": good, "test/good": good, "test/spot": bad, "ground_truth/spot": mask}
+        for folder, picture in pictures.items():
+            (directory / folder).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(directory / folder / f"{number:03}.png"), picture)
+    return directory
