@@ -20,7 +20,7 @@ from alfa.files import content_hash
 from alfa.memory import MemoryBank
 from alfa.prompting.promptset import PromptSet, load_prompt_set
 from alfa.region import Region, region_above
-from alfa.scoring import global_score, image_score, local_map
+from alfa.scoring import global_score, highest, image_score, local_map
 from alfa.settings import ModelSettings, uses_windows
 from alfa.windows import to_pixels
 
@@ -54,7 +54,7 @@ class Inspection:
         calibrated: whether the threshold comes from good images.
         anomalous: whether the score is above the threshold, or is not a number.
         s_global: S_G (Eq. 10).
-        s_local_max: max over patches of the map, distances to the bank included.
+        s_local_max: max S_L: mean of the map's highest patches, distances to the bank included.
         anomaly_map: (h, w) float16 at model resolution.
         region: where the map is above its threshold, in pixels of the image as captured.
         reasons: the descriptors nearest to the image, best first, at most five.
@@ -216,7 +216,7 @@ class Scores:
     Attributes:
         image: S (Eq. 12), (B,).
         s_global: S_G (Eq. 10), (B,).
-        s_local_max: max over patches of the map, (B,).
+        s_local_max: max S_L: mean of the map's highest patches, (B,).
         patch_map: (B, P) on the features' grid, distances to the bank included.
         adapted: the text vectors and which prompts were kept.
     """
@@ -246,7 +246,7 @@ def score(features: ImageFeatures, recipe: Recipe, settings: ModelSettings) -> S
     )
     s_global = global_score(features.image, adapted, settings.temperature)
     patch_map = _patch_map(features, adapted, recipe, settings)
-    s_local_max = patch_map.amax(dim=1)
+    s_local_max = highest(patch_map, settings.top_share)
     return Scores(image_score(s_global, s_local_max), s_global, s_local_max, patch_map, adapted)
 
 
@@ -353,6 +353,7 @@ def method_hash(backbone: Backbone, settings: ModelSettings) -> str:
     method = {
         "scales": settings.scales,
         "local": settings.local,
+        "top_share": settings.top_share,
         "aligner": settings.aligner,
         "temperature": settings.temperature,
         "contextual": settings.contextual,

@@ -48,6 +48,22 @@ def local_map(logits: Sequence[Tensor], grid: Grid, scales: Sequence[int], tempe
     return harmonic_mean_levels(maps)
 
 
+def highest(patch_map: Tensor, share: float) -> Tensor:
+    """Mean of the highest patches: max S_L of Eq. 12 where the share is below one patch.
+
+    A single patch may be noise; a defect of one patch still makes half of the mean of two.
+
+    Args:
+        patch_map: (B, P).
+        share: of the patches, in [0, 1].
+
+    Returns:
+        (B,).
+    """
+    count = max(1, round(share * patch_map.shape[1]))
+    return patch_map.topk(count, dim=1).values.mean(dim=1)
+
+
 def image_score(s_global: Tensor, s_local_max: Tensor) -> Tensor:
     """S = (S_G + max S_L) / 2 (Eq. 12), (B,)."""
     return (s_global + s_local_max) / 2

@@ -73,6 +73,12 @@ class ModelSettings(BaseModel):
         0.05, ge=0.0, lt=0.5, description="for contextual = robust: part cut off at each end of an interval"
     )
     contextual_k: float = Field(1.0, gt=0.0, le=1000.0, description="slope k of the contextual score, Eq. 4")
+    top_share: float = Field(
+        0.02,
+        ge=0.0,
+        le=1.0,
+        description="share of the patches, the highest, whose mean stands for max S_L; 0 is the maximum",
+    )
     bank_weight: float = Field(
         1.0, ge=0.0, le=1000.0, description="weight of the memory bank's distances beside S_L, few-shot"
     )

@@ -503,8 +503,8 @@ def directory(tmp_path: Path) -> Path:
     trunk = {key: value for key, value in tensors.items() if key.startswith("visual.trunk.")}
     text = {key: value for key, value in tensors.items() if key not in trunk}
     generator = torch.Generator().manual_seed(3)
-    text["patch_head.projection.weight"] = torch.randn(16, 64, generator=generator).half()
-    text["patch_head.query"] = functional.normalize(torch.randn(16, generator=generator), dim=0).half()
+    text["patch_head.projection.weight"] = torch.randn(15, 64, generator=generator).half()
+    text["patch_head.query"] = functional.normalize(torch.randn(15, generator=generator), dim=0).half()
     _save(
         {key.removeprefix("visual.trunk."): value for key, value in trunk.items()},
         path / "image_tower.safetensors",
@@ -566,11 +566,13 @@ def test_the_patch_head_projects_the_tokens_of_its_blocks_side_by_side(directory
     both = torch.cat([*features.middle, features.patches], dim=-1)
     expected = functional.normalize(both @ weight.T, dim=-1)
     assert features.patch_joint is not None
-    torch.testing.assert_close(features.patch_joint, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(features.patch_joint[..., :-1], 0.75**0.5 * expected, atol=1e-5, rtol=0)
+    assert torch.equal(features.patch_joint[..., -1], torch.full((3, 16), 0.5))
     for image, patches in zip(features.image, expected, strict=True):
         weights = torch.exp(_SHARPNESS * (patches @ query))
         pooled = (weights[:, None] * patches).sum(0)
-        torch.testing.assert_close(image, pooled / pooled.norm(), atol=1e-5, rtol=0)
+        torch.testing.assert_close(image[:-1], 0.75**0.5 * pooled / pooled.norm(), atol=1e-5, rtol=0)
+        assert image[-1] == 0.5
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alfa.adaptation import AdaptedPrompts
-from alfa.scoring import global_score, image_score, local_map, softmax_score
+from alfa.scoring import global_score, highest, image_score, local_map, softmax_score
 from alfa.windows import Grid
 
 
@@ -76,3 +76,12 @@ def test_levels_meet_in_the_harmonic_mean_and_the_one_beyond_the_scales_is_patch
     )
     expected = [2 / (1 / 0.5 + 1 / score) for score in (0.5, 0.25, 0.75, 0.1)]
     assert combined[0].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_highest_patches_are_a_share_of_all() -> None:
+    """Of 10 patches, 20 % are two; no share, or less than a patch, leaves the maximum of Eq. 12."""
+    patch_map = torch.tensor([[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]])
+    assert highest(patch_map, 0.2).item() == pytest.approx(0.85)
+    assert highest(patch_map, 0.01).item() == pytest.approx(0.9)
+    assert highest(patch_map, 0.0).item() == pytest.approx(0.9)
+    assert highest(patch_map, 1.0).item() == pytest.approx(0.45)

@@ -82,8 +82,8 @@ def _write_bare_tower(directory: Path, weights: Path) -> Path:
         f"text.{name}": torch.zeros_like(value) for name, value in _text(description).state_dict().items()
     }
     tensors["logit_scale"] = torch.tensor(1 / TEMPERATURE).log()
-    tensors["patch_head.projection.weight"] = torch.zeros(PATCH_DIM, len(Plan().blocks) * PATCH_DIM)
-    tensors["patch_head.query"] = torch.zeros(PATCH_DIM)
+    tensors["patch_head.projection.weight"] = torch.zeros(PATCH_DIM - 1, len(Plan().blocks) * PATCH_DIM)
+    tensors["patch_head.query"] = torch.zeros(PATCH_DIM - 1)
     write_model(directory, description, weights, tensors)
     return directory
 
@@ -107,7 +107,7 @@ def _tensors(side: TextSide, alignment: Alignment) -> dict[str, torch.Tensor]:
 
 def _config(plan: Plan) -> dict[str, Any]:
     head = {"blocks": [*plan.blocks], "sharpness": plan.sharpness}
-    return config(len(plan.blocks) * PATCH_DIM, plan.width, plan.layers, plan.heads, head)
+    return config(len(plan.blocks) * PATCH_DIM + 1, plan.width, plan.layers, plan.heads, head)
 
 
 def _text(description: dict[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped

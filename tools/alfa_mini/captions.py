@@ -156,6 +156,19 @@ def _abnormal_thing(rng: random.Random, noun: str) -> str:
     )
 
 
+def _without_fault(rng: random.Random, noun: str) -> str:
+    """Negation decides: the same words stand on the other side with "with" in its place."""
+    fault = rng.choice((rng.choice(_WORDS["faults"]), _bare(rng)))
+    said = rng.choice(("without", "free of", "with no", "without any", "showing no", "that has no"))
+    return rng.choice((_start(rng, with_article(noun)), noun)) + f" {said} {fault}"
+
+
+def _with_fault(rng: random.Random, noun: str) -> str:
+    fault = rng.choice((rng.choice(_WORDS["faults"]), _bare(rng)))
+    said = rng.choice(("with", "with a", "with some", "showing", "that has", "full of"))
+    return rng.choice((_start(rng, with_article(noun)), noun)) + f" {said} {fault}"
+
+
 _NORMAL_FORMS: tuple[Caption, ...] = (
     _template(0),
     _template(0),
@@ -164,6 +177,7 @@ _NORMAL_FORMS: tuple[Caption, ...] = (
     _normal_sentence,
     _normal_fact,
     _normal_thing,
+    _without_fault,
 )
 _ABNORMAL_FORMS: tuple[Caption, ...] = (
     _template(1),
@@ -173,6 +187,7 @@ _ABNORMAL_FORMS: tuple[Caption, ...] = (
     _abnormal_sentence,
     _abnormal_fact,
     _abnormal_thing,
+    _with_fault,
 )
 
 

@@ -15,7 +15,8 @@ from rich.progress import track
 from torch import Tensor
 
 from alfa.backbone import Backbone, ImageFeatures
-from alfa.files import content_hash, write_atomic
+from alfa.files import content_hash, file_hash, write_atomic
+from alfa.pretrained import IMAGE_TOWER_FILE
 from alfa.settings import ModelSettings
 from alfa.windows import Grid
 from tools.alfa_mini.defects import KINDS
@@ -60,13 +61,16 @@ def extract(
     settings = ModelSettings(threads=threads, local="patches", device="cpu", precision="fp32")
     backbone = Backbone.load_directory(model, settings)
     chunks = [found[start : start + _PICTURES_AT_ONCE] for start in range(0, len(found), _PICTURES_AT_ONCE)]
-    paths = [_computed(backbone, blocks, chunk, cache) for chunk in track(chunks, "image tower")]
+    tower = file_hash(model / IMAGE_TOWER_FILE)
+    paths = [_computed(backbone, tower, blocks, chunk, cache) for chunk in track(chunks, "image tower")]
     return [picture for path in paths for picture in _pictures(safetensors.torch.load_file(path))]
 
 
-def _computed(backbone: Backbone, blocks: Sequence[int], chunk: list[Source], cache: Path) -> Path:
+def _computed(
+    backbone: Backbone, tower: str, blocks: Sequence[int], chunk: list[Source], cache: Path
+) -> Path:
     described = [
-        backbone.weights_hash,
+        tower,
         backbone.preprocess_hash,
         [*blocks],
         [str(source) for source in chunk],

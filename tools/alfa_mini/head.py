@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from alfa.patch_head import CONSTANT
 from tools.alfa_mini.defects import KINDS
 from tools.alfa_mini.features import Picture
 from tools.alfa_mini.plan import Plan
@@ -36,9 +37,10 @@ class Alignment:
     """What the text tower is trained to meet; vectors of the joint space, unit length.
 
     Attributes:
-        projection: (d, blocks * c), of the patch head.
-        direction: (d,), from good to defective patches; the pool's query.
-        verdict: (d,), the same, moved so that images on the boundary lie at 0.
+        projection: (d - 1, blocks * c), of the patch head.
+        direction: (d - 1,), from good to defective patches; the pool's query.
+        verdict: (d,), the same with the offset that puts images on the boundary at 0.
+        centre: (d,), where good parts of all domains lie.
         kinds: (K, d), what sets a kind of defect apart from the others.
         classes: noun -> (d,), what sets its parts apart from others.
     """
@@ -46,6 +48,7 @@ class Alignment:
     projection: Tensor
     direction: Tensor
     verdict: Tensor
+    centre: Tensor
     kinds: Tensor
     classes: dict[str, Tensor]
 
@@ -94,9 +97,10 @@ def fit(found: Sequence[Domain], pictures: Sequence[Sequence[Picture]], plan: Pl
     return Alignment(
         projection=projection,
         direction=direction,
-        verdict=_through_zero(direction, centre, found, pictures, joint),
-        kinds=_kind_directions(rows, goods, direction, joint),
-        classes=_class_directions(found, goods),
+        verdict=_crossing_zero_at(direction, _boundary(direction, found, pictures, joint)),
+        centre=_without_constant(centre),
+        kinds=_without_constant(_kind_directions(rows, goods, direction, joint)),
+        classes={noun: _without_constant(own) for noun, own in _class_directions(found, goods).items()},
     )
 
 
@@ -138,32 +142,30 @@ def _covariance(rows: Tensor) -> Tensor:
     return centred.T @ centred / len(rows)
 
 
-def _through_zero(
-    direction: Tensor,
-    centre: Tensor,
-    found: Sequence[Domain],
-    pictures: Sequence[Sequence[Picture]],
-    joint: _Joint,
-) -> Tensor:
-    """The direction turned towards or from the good centre until the mean boundary of the domains is at 0.
-
-    A domain's boundary lies midway between the highest patches of its good and of its defective pictures.
-    """
-    boundaries, heights, weights = [], [], []
-    for domain, seen in zip(found, pictures, strict=True):
-        means: defaultdict[bool, list[Tensor]] = defaultdict(list)
-        along = []
+def _boundary(
+    direction: Tensor, found: Sequence[Domain], pictures: Sequence[Sequence[Picture]], joint: _Joint
+) -> float:
+    """How far along the direction the highest patches lie, midway between good and defective pictures."""
+    boundaries = []
+    for seen in pictures:
+        heights: defaultdict[bool, list[Tensor]] = defaultdict(list)
         for picture in seen:
-            tokens = joint(picture.tokens)
-            highest = (tokens @ direction).topk(max(1, round(_TOP_SHARE * len(tokens))))
-            means[picture.abnormal].append(highest.values.mean())
-            along.append((tokens[highest.indices] @ centre).mean())
-        boundaries.append(torch.stack([torch.stack(values).mean() for values in means.values()]).mean())
-        heights.append(torch.stack(along).mean())
-        weights.append(domain.weight)
-    share = torch.tensor(weights) / sum(weights)
-    boundary, height = (torch.stack(values) @ share for values in (boundaries, heights))
-    return functional.normalize(direction - boundary / height * centre, dim=0)
+            along = joint(picture.tokens) @ direction
+            heights[picture.abnormal].append(along.topk(max(1, round(_TOP_SHARE * len(along)))).values.mean())
+        boundaries.append(torch.stack([torch.stack(values).mean() for values in heights.values()]).mean())
+    weights = torch.tensor([domain.weight for domain in found])
+    return float(torch.stack(boundaries) @ weights / weights.sum())
+
+
+def _crossing_zero_at(direction: Tensor, boundary: float) -> Tensor:
+    """(d,) unit: by the constant coordinate, its product with what lies at the boundary is 0."""
+    constant = -boundary * (1 - CONSTANT**2) ** 0.5 / CONSTANT
+    return functional.normalize(torch.cat([direction, torch.tensor([constant])]), dim=0)
+
+
+def _without_constant(directions: Tensor) -> Tensor:
+    """(..., d - 1) -> (..., d) that says nothing about the offset."""
+    return functional.pad(directions, (0, 1))
 
 
 def _kind_directions(rows: Sequence[_Rows], goods: Tensor, direction: Tensor, joint: _Joint) -> Tensor:

@@ -1,6 +1,6 @@
 """Zero-shot on each training set with the model that never saw it.
 
-The models come from `python -m tools.alfa_mini --leave-one-out`. All sets are judged with the generic prompts.
+The models come from `python -m tools.alfa_mini --leave-one-out`; all are judged with the generic prompts.
 """
 
 from __future__ import annotations

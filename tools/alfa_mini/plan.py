@@ -21,6 +21,7 @@ class Plan:
         learning_rate: highest one.
         weight_decay: of AdamW.
         verdict_share: of the direction from good to defective in a caption's target.
+        centre_share: of where good parts of all kinds lie.
         kind_share: of the kinds of defect that the caption names.
         class_share: of the class it names.
         seed: of every choice.
@@ -32,11 +33,12 @@ class Plan:
     width: int = 128
     layers: int = 2
     heads: int = 4
-    steps: int = 800
+    steps: int = 500
     captions: int = 96
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
-    verdict_share: float = 0.8
-    kind_share: float = 0.35
-    class_share: float = 0.5
+    verdict_share: float = 0.45
+    centre_share: float = 0.7
+    kind_share: float = 0.2
+    class_share: float = 0.4
     seed: int = 0

@@ -85,15 +85,12 @@ def _caption(rng: random.Random, alignment: Alignment) -> tuple[str, str, float]
 
 
 def _target(text: str, noun: str, verdict: float, alignment: Alignment, plan: Plan) -> Tensor:
-    """(d,) unit: verdict, kinds of defect named, class."""
-    target = verdict * plan.verdict_share * alignment.verdict
+    """(d,) unit: verdict, what all parts share, kinds of defect named, class."""
+    target = verdict * plan.verdict_share * alignment.verdict + plan.centre_share * alignment.centre
     if noun in alignment.classes and noun in text:
         target = target + plan.class_share * alignment.classes[noun]
     kinds = captions.kinds_named(text) if verdict == _DEFECTIVE else []
     if kinds:
         named = alignment.kinds[[KINDS.index(kind) for kind in kinds]].mean(0)
         target = target + plan.kind_share * functional.normalize(named, dim=0)
-    if not target.any():
-        # A class that no picture showed, and nothing about its state: as far from good as from defective.
-        target = sum(alignment.classes.values(), torch.zeros_like(alignment.verdict))
     return functional.normalize(target, dim=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from alfa.patch_head import with_constant
 from tools.alfa_mini.defects import KINDS
 from tools.alfa_mini.features import Picture
 from tools.alfa_mini.head import Alignment, fit
@@ -58,21 +59,21 @@ def test_the_verdict_is_zero_between_good_and_defective_pictures() -> None:
     _, pictures = _domain("c", "nut", 4, generator)
     for picture in pictures:
         joint = torch.nn.functional.normalize(picture.tokens.float() @ alignment.projection.T, dim=1)
-        highest = (joint @ alignment.verdict).max()
+        highest = (with_constant(joint) @ alignment.verdict).max()
         assert (highest > 0) == picture.abnormal
 
 
 def test_a_kind_is_what_sets_it_apart_from_the_other_kinds() -> None:
     """Neither what all defects share nor the other kind's axis; kinds that nobody rendered stay out of it."""
     kinds = _fitted().kinds
-    assert kinds.shape == (len(KINDS), _DIM)
-    assert kinds[0] @ _axis(_FIRST_KIND) > kinds[0] @ _axis(_SECOND_KIND) + 0.5
-    assert kinds[1] @ _axis(_SECOND_KIND) > kinds[1] @ _axis(_FIRST_KIND) + 0.5
+    assert kinds.shape == (len(KINDS), _DIM + 1)
+    assert kinds[0, _FIRST_KIND] > kinds[0, _SECOND_KIND] + 0.5
+    assert kinds[1, _SECOND_KIND] > kinds[1, _FIRST_KIND] + 0.5
 
 
 def test_a_class_is_what_sets_its_parts_apart_from_others() -> None:
     """The nouns point to where the good parts of their own domains lie."""
     classes = _fitted().classes
     assert set(classes) == {"nut", "bolt"}
-    assert classes["nut"] @ (_axis(4) - _axis(5)) > 1
-    assert classes["bolt"] @ (_axis(5) - _axis(4)) > 1
+    assert classes["nut"][4] - classes["nut"][5] > 1
+    assert classes["bolt"][5] - classes["bolt"][4] > 1
