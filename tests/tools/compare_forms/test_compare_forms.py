@@ -61,8 +61,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         clip = open_clip.CustomTextCLIP(**arguments)
         head = {
-            "patch_head.projection.weight": torch.randn(16, 64),
-            "patch_head.query": torch.randn(16),
+            "patch_head.projection.weight": torch.randn(15, 64),
+            "patch_head.query": torch.randn(15),
         }
     tensors = {name: tensor.contiguous() for name, tensor in clip.state_dict().items()}
     trunk = {name: tensor for name, tensor in tensors.items() if name.startswith("visual.trunk.")}
