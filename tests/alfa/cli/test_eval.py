@@ -1,14 +1,14 @@
-"""`alfa-eval` on a tiny model: what it reports and what it refuses."""
+"""`alfa-eval` on a tiny model: what it reports, how it goes on, and what it refuses."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
 from alfa.cli import eval as eval_command
@@ -17,72 +17,116 @@ Command = Callable[..., Any]
 
 
 @pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    """A class whose defect is a bright square: brightness alone tells the kinds apart."""
-    directory = tmp_path / "plate"
-    rng = np.random.default_rng(0)
-    for number in range(4):
-        good = rng.integers(90, 110, (48, 36, 3), dtype=np.uint8)
-        bad, mask = good.copy(), np.zeros((48, 36), np.uint8)
-        bad[10:30, 10:30], mask[10:30, 10:30] = 250, 255
-        pictures = {"train/good": good, "test/good": good, "test/spot": bad, "ground_truth/spot": mask}
-        for folder, picture in pictures.items():
-            (directory / folder).mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(directory / folder / f"{number:03}.png"), picture)
-    return directory
+def options(tiny_prompts: Path, tiny_config: Path) -> tuple[object, ...]:
+    """Prompts and model."""
+    return ("--prompts", tiny_prompts, "--config", tiny_config)
+
+
+def _rows(document: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
+    return {row["part"]: row for row in document["classes"][0]["rows"] if row["row"] == name}
 
 
 def test_it_reports_the_method_beside_the_trivial_baselines(
-    command: Command, dataset: Path, tiny_prompts: Path, tiny_config: Path
+    command: Command, plate_set: Path, options: tuple[object, ...]
 ) -> None:
-    """Brightness is right about every bright spot, image and pixel."""
-    options = ("--prompts", tiny_prompts, "--config", tiny_config, "--json")
-    ended = command(eval_command.main, dataset, *options)
+    """Brightness is right about every bright spot, image and pixel; the method's halves are rows of their own."""
+    ended = command(eval_command.main, plate_set, *options, "--json")
     assert ended.exit_code == 0, ended.stderr
     report = json.loads(ended.stdout)
-    assert (report["dataset"], report["good"], report["defective"]) == ("plate", 4, 4)
-    assert report["auroc"]["mean brightness"] == {"image": 1.0, "pixel": pytest.approx(1.0, abs=0.01)}
-    assert 0 <= report["auroc"]["ALFA"]["image"] <= 1
+    [one] = report["classes"]
+    assert (one["class"], one["good"], one["defective"], one["masks"]) == ("plate", 4, 4, 4)
+    assert _rows(report, "mean brightness")["S"]["image_auroc"] == 1.0
+    assert _rows(report, "mean brightness")["S"]["pixel_auroc"] > 0.95
+    assert set(_rows(report, "zero-shot")) == {"S", "S_G alone", "max S_L alone"}
 
 
-def test_shots_teach_a_bank_first(
-    command: Command, dataset: Path, tiny_prompts: Path, tiny_config: Path
+def test_shots_are_repeated_over_seeds(
+    command: Command, plate_set: Path, options: tuple[object, ...]
 ) -> None:
-    """The report names the bank; the good test images are those taught, so nothing is nearer to it."""
-    options = ("--prompts", tiny_prompts, "--config", tiny_config, "--json", "--shots", 4)
-    ended = command(eval_command.main, dataset, *options)
+    """Two draws of two taught images give a mean and a deviation."""
+    ended = command(eval_command.main, plate_set, *options, "--json", "--shots", "0,2", "--seeds", 2)
     assert ended.exit_code == 0, ended.stderr
     report = json.loads(ended.stdout)
-    assert report["shots"] == 4
-    assert len(report["bank_hash"]) == 16
+    assert _rows(report, "zero-shot")["S"]["repeats"] == 1
+    assert _rows(report, "2-shot")["S"]["repeats"] == 2
+    assert _rows(report, "2-shot")["S"]["image_auroc_std"] is not None
 
 
-def test_a_limit_keeps_both_kinds(
-    command: Command, dataset: Path, tiny_prompts: Path, tiny_config: Path
+def test_the_output_directory_holds_all_reports_and_is_gone_on_with(
+    command: Command, plate_set: Path, options: tuple[object, ...], tmp_path: Path
 ) -> None:
-    """Half of eight images is two of each kind; the table says so."""
-    options = ("--prompts", tiny_prompts, "--config", tiny_config, "--limit", 4)
-    ended = command(eval_command.main, dataset, *options)
+    """JSON, CSV and one HTML page without references; a second run reads what is there and says the same."""
+    out = tmp_path / "out"
+    first = command(eval_command.main, plate_set, *options, "--out", out, "--json")
+    assert first.exit_code == 0, first.stderr
+    again = command(eval_command.main, plate_set, *options, "--out", out, "--json")
+    assert (
+        json.loads(again.stdout) == json.loads(first.stdout) == json.loads((out / "report.json").read_text())
+    )
+    lines = list(csv.DictReader(io.StringIO((out / "report.csv").read_text())))
+    assert {line["class"] for line in lines} == {"plate", "mean"}
+    page = (out / "report.html").read_text()
+    assert "plate" in page
+    assert 'src="http' not in page
+
+
+def test_a_folder_of_classes_is_judged_class_by_class(
+    command: Command, plate_set: Path, options: tuple[object, ...]
+) -> None:
+    """The folder above holds one class; its mean is that class's."""
+    ended = command(eval_command.main, plate_set.parent, *options, "--json")
     assert ended.exit_code == 0, ended.stderr
-    assert "2 good, 2 defective" in " ".join(ended.stdout.split())
+    report = json.loads(ended.stdout)
+    assert [one["class"] for one in report["classes"]] == ["plate"]
+    whole = next(row for row in report["mean"] if (row["row"], row["part"]) == ("zero-shot", "S"))
+    assert whole["image_auroc"] == _rows(report, "zero-shot")["S"]["image_auroc"]
+
+
+def test_a_limit_keeps_both_kinds(command: Command, plate_set: Path, options: tuple[object, ...]) -> None:
+    """Half of eight images is two of each kind."""
+    ended = command(eval_command.main, plate_set, *options, "--limit", 4, "--json")
+    [one] = json.loads(ended.stdout)["classes"]
+    assert (one["good"], one["defective"]) == (2, 2)
+
+
+def _refused(ended: Any, *words: str) -> None:  # noqa: ANN401 - what the fixture gives
+    assert ended.exit_code == 2
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert all(word in ended.stderr for word in words), ended.stderr
 
 
 def test_more_shots_than_training_images_are_refused(
-    command: Command, dataset: Path, tiny_prompts: Path, tiny_config: Path
+    command: Command, plate_set: Path, options: tuple[object, ...]
 ) -> None:
     """One line, exit 2, before the model is loaded."""
-    options = ("--prompts", tiny_prompts, "--config", tiny_config, "--shots", 5)
-    ended = command(eval_command.main, dataset, *options)
-    assert ended.exit_code == 2
-    assert "--shots = 5" in ended.stderr
-    assert "holds 4 images" in ended.stderr
+    _refused(command(eval_command.main, plate_set, *options, "--shots", "5"), "--shots", "5")
+
+
+@pytest.mark.parametrize("shots", ["", "one", "-1", "1;2", "5000"])
+def test_shots_that_are_no_numbers_are_refused(
+    command: Command, plate_set: Path, options: tuple[object, ...], shots: str
+) -> None:
+    """The line shows what to write."""
+    _refused(
+        command(eval_command.main, plate_set, *options, f"--shots={shots}"), "--shots", "such as 0,1,2,4"
+    )
 
 
 def test_shots_and_a_bank_do_not_go_together(
-    command: Command, dataset: Path, tiny_prompts: Path, tmp_path: Path
+    command: Command, plate_set: Path, options: tuple[object, ...], tmp_path: Path
 ) -> None:
     """Which of the two would count is not to be guessed."""
-    options = ("--prompts", tiny_prompts, "--shots", 1, "--bank", tmp_path / "bank.safetensors")
-    ended = command(eval_command.main, dataset, *options)
-    assert ended.exit_code == 2
-    assert "does not go with --bank" in ended.stderr
+    bank = tmp_path / "bank.safetensors"
+    ended = command(eval_command.main, plate_set, *options, "--shots", "1", "--bank", bank)
+    _refused(ended, "does not go with --bank")
+
+
+def test_results_of_another_setup_are_refused(
+    command: Command, plate_set: Path, options: tuple[object, ...], tmp_path: Path, tiny_prompts: Path
+) -> None:
+    """Other prompts, same directory: figures of two setups would be mixed; --restart forgets the old ones."""
+    out = tmp_path / "out"
+    assert command(eval_command.main, plate_set, *options, "--out", out).exit_code == 0
+    tiny_prompts.write_text(tiny_prompts.read_text().replace("scratch", "score mark"))
+    _refused(command(eval_command.main, plate_set, *options, "--out", out), "--restart")
+    assert command(eval_command.main, plate_set, *options, "--out", out, "--restart").exit_code == 0

@@ -305,7 +305,7 @@ def test_a_map_goes_with_the_picture(bench: Bench, make_frame: MakeFrame) -> Non
     bench.start()
     bench.send(make_frame(0))
     bench.listen(lambda: bool(bench.maps))
-    assert bench.maps[0].values.shape == (48, 36)
+    assert bench.maps[0].values.shape == (36, 48)
     assert bench.maps[0].jpeg[:2] == b"\xff\xd8"
 
 
