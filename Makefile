@@ -23,6 +23,8 @@ $(VENV)/.installed: $(BIN)/pip pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+# The second implementation of PRO. By itself: it asks for opencv-python, which overwrites the headless one.
+	$(BIN)/pip install --quiet --no-deps adeval==1.1.0
 	@touch $@
 
 install: $(VENV)/.installed  ## the product into ./.venv

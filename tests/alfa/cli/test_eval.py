@@ -29,7 +29,7 @@ def _rows(document: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
 def test_it_reports_the_method_beside_the_trivial_baselines(
     command: Command, plate_set: Path, options: tuple[object, ...]
 ) -> None:
-    """Brightness is right about every bright spot, image and pixel; the method's halves are rows of their own."""
+    """Brightness is right about every bright spot; the two halves of the score are rows of their own."""
     ended = command(eval_command.main, plate_set, *options, "--json")
     assert ended.exit_code == 0, ended.stderr
     report = json.loads(ended.stdout)
@@ -89,7 +89,7 @@ def test_a_limit_keeps_both_kinds(command: Command, plate_set: Path, options: tu
     assert (one["good"], one["defective"]) == (2, 2)
 
 
-def _refused(ended: Any, *words: str) -> None:  # noqa: ANN401 - what the fixture gives
+def _refused(ended: Any, *words: str) -> None:
     assert ended.exit_code == 2
     assert len(ended.stderr.strip().splitlines()) == 1
     assert all(word in ended.stderr for word in words), ended.stderr
@@ -124,7 +124,7 @@ def test_shots_and_a_bank_do_not_go_together(
 def test_results_of_another_setup_are_refused(
     command: Command, plate_set: Path, options: tuple[object, ...], tmp_path: Path, tiny_prompts: Path
 ) -> None:
-    """Other prompts, same directory: figures of two setups would be mixed; --restart forgets the old ones."""
+    """Other prompts, same directory: two setups would be mixed; --restart forgets the old results."""
     out = tmp_path / "out"
     assert command(eval_command.main, plate_set, *options, "--out", out).exit_code == 0
     tiny_prompts.write_text(tiny_prompts.read_text().replace("scratch", "score mark"))
