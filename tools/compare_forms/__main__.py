@@ -45,6 +45,12 @@ def compare(
     draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Of the draws.")] = 0,
     model: Annotated[Path | None, typer.Option("--model", help="Directory in alfa-mini's form.")] = None,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prompts", help="SET=NAME: a prompt file for a set; may be repeated.", show_default="by name"
+        ),
+    ] = None,
     held_out: Annotated[
         Path | None,
         typer.Option("--held-out", help="Folder of models trained without a set, named like the set."),
@@ -64,13 +70,13 @@ def compare(
     shipped_features = FeatureCache.of(Backbone.load_directory(shipped, settings), shipped, cache)
     compared = aligner_forms(settings) if which is Which.aligners else contextual_forms(settings)
     datasets = find_datasets(data)
-    prompts = choose_prompts([each.name for each in datasets], [], PROMPTS_DIRECTORY)
+    files = choose_prompts([each.name for each in datasets], prompts or [], PROMPTS_DIRECTORY)
     results = []
     for dataset in datasets:
         features = _features(dataset, shipped_features, held_out, cache)
         chosen_images = chosen(dataset, images)
         features.fill(chosen_images, dataset.name)
-        judged = judge(chosen_images, features, prompts[dataset.name], compared)
+        judged = judge(chosen_images, features, files[dataset.name], compared)
         defective = sum(image.abnormal for image in chosen_images)
         results.append(_result(dataset, judged, len(chosen_images) - defective, draws, seed))
     sets = [result.told for result in results]
