@@ -139,8 +139,8 @@ FIELDS = (
         "fault_code",
         "why `fault` is set: " + ", ".join(f"{code.value} {code.name.lower()}" for code in FaultCode),
     ),
-    Field(10, "score", f"anomaly score x {SCORE_SCALE}; 0 without"),
-    Field(11, "threshold", f"NG above this score, x {SCORE_SCALE}; 0 without"),
+    Field(10, "score", f"anomaly score x {SCORE_SCALE}, at most 65535; 0 without"),
+    Field(11, "threshold", f"NG above this score, x {SCORE_SCALE}, at most 65535; 0 without"),
     Field(12, "recipe", "number of the recipe (`recipe` of the line) that judged the shown part"),
     Field(13, "judged_ms", "milliseconds from capture to verdict, at most 65535"),
     Field(14, "alarm_count", "NG alarms raised since the start or reset, modulo 65536"),
@@ -240,7 +240,7 @@ def word(value: float) -> int:
 
 
 def scaled_score(score: float | None) -> int:
-    """Registers 10 and 11: x 10000, 0 where there is none."""
+    """Registers 10 and 11: x 10000, 0 where there is none; a bank's distances may take a score past 65535."""
     return 0 if score is None else word(score * SCORE_SCALE)
 
 

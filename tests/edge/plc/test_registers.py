@@ -200,8 +200,8 @@ def test_word(value: float, register: int) -> None:
 
 
 def test_scores() -> None:
-    """Four decimals; no score is 0."""
-    assert [scaled_score(score) for score in (0.73123, 1.0, None)] == [7312, 10_000, 0]
+    """Four decimals; no score is 0, and one of a part far from all taught ones is held."""
+    assert [scaled_score(score) for score in (0.73123, 1.0, None, 8.4)] == [7312, 10_000, 0, 65_535]
 
 
 def test_result_codes() -> None:
