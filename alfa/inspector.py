@@ -291,7 +291,7 @@ def _patch_map(
 class _Results:
     """A batch's results on the host, so that the device is waited for once a batch and not once a value."""
 
-    scores: NDArray[np.float32]  # (B, 3): S, S_G, max of the map
+    scores: NDArray[np.float32]  # (B, 3): S, S_G, max S_L
     maps: NDArray[np.float16]  # (B, h, w)
     reasons: NDArray[np.int64]  # (B, k), the nearest descriptors, best first
     similarities: NDArray[np.float32]  # (B, k), theirs

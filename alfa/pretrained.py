@@ -329,8 +329,12 @@ def _take_patch_head(
     """Take `patch_head.*` out of `tensors`, if the config speaks of one; open_clip has no such member."""
     if "patch_head" not in config:
         return None
-    described = config["patch_head"]
-    head = PatchHead(described["blocks"], width, config["model_cfg"]["embed_dim"], described["sharpness"])
+    try:
+        described = config["patch_head"]
+        head = PatchHead(described["blocks"], width, config["model_cfg"]["embed_dim"], described["sharpness"])
+    except (KeyError, TypeError) as error:
+        config_file = path.with_name(CONFIG_FILE)
+        raise BadInput(config_file, "patch_head", None, f"does not describe one ({cause(error)})") from error
     taken = {
         name.removeprefix(_PATCH_HEAD): tensors.pop(name)
         for name in list(tensors)

@@ -79,8 +79,9 @@ class ModelSettings(BaseModel):
         le=1.0,
         description="share of the patches, the highest, whose mean stands for max S_L; 0 is the maximum",
     )
+    # A distance is at most 1000 times what is typical, and float16 maps hold no more than 65,504.
     bank_weight: float = Field(
-        1.0, ge=0.0, le=1000.0, description="weight of the memory bank's distances beside S_L, few-shot"
+        1.0, ge=0.0, le=50.0, description="weight of the memory bank's distances beside S_L, few-shot"
     )
     bank_foreground: bool = Field(
         True, description="keep the bank's distances off the background, where the taught parts show one"

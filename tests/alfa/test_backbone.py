@@ -659,6 +659,15 @@ def test_a_directory_whose_tensors_do_not_fit_is_refused(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("described", [{"blocks": [1, 2]}, {"blocks": 2, "sharpness": 1.0}, "none"])
+def test_a_patch_head_that_is_not_described_is_refused(directory: Path, described: object) -> None:
+    """The line names the config, which says what the head is made of."""
+    config = _directory_config() | {"patch_head": described}
+    (directory / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(BadInput, match=r"open_clip_config\.json: patch_head"):
+        Backbone.load_directory(directory, ModelSettings(device="cpu"))
+
+
 def _change(path: Path, change: dict[str, Tensor | None]) -> None:
     changed: dict[str, Tensor | None] = {**safetensors.torch.load_file(path), **change}
     _save({key: value for key, value in changed.items() if value is not None}, path)
