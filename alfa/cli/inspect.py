@@ -104,10 +104,9 @@ def _verdict(inspection: Inspection) -> str:
 
 
 def _table(recipe: Recipe, paths: list[Path], inspections: list[Inspection]) -> Table:
-    held = (
-        "not calibrated" if recipe.calibration is None else f"false-reject rate {recipe.calibration.alpha:g}"
+    table = Table(
+        title=f"{recipe.prompt_set.class_name}: threshold {recipe.score_threshold:.4f}, {_held(recipe)}"
     )
-    table = Table(title=f"{recipe.prompt_set.class_name}: threshold {recipe.score_threshold:.4f}, {held}")
     for column in ("image", "verdict", "score", "S_G", "max S_L"):
         # Folded or whole: a name or number cut by an ellipsis is of no use.
         table.add_column(column, no_wrap=column != "image", overflow="fold")
@@ -126,6 +125,15 @@ def _table(recipe: Recipe, paths: list[Path], inspections: list[Inspection]) -> 
             inspection.reasons[0].text if inspection.reasons else "-",
         )
     return table
+
+
+def _held(recipe: Recipe) -> str:
+    """What the threshold holds."""
+    if recipe.calibration is not None:
+        return f"false-reject rate {recipe.calibration.alpha:g}"
+    # Distances come on top of S_L, and a good part's are above 1.
+    with_bank = "; with a bank good parts lie above it, run alfa-calibrate" if recipe.bank else ""
+    return f"not calibrated{with_bank}"
 
 
 def _report(inspector: Inspector, paths: list[Path], inspections: list[Inspection]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 
 from alfa.calibration import Calibration
-from alfa.cli import calibrate, inspect
+from alfa.cli import bank, calibrate, inspect
 from alfa.settings import ModelSettings
 
 Command = Callable[..., Any]
@@ -97,6 +97,23 @@ def test_the_table_shows_every_image_and_says_it_is_not_calibrated(
     assert "not calibrated" in shown
     assert "000.png" in shown
     assert "001.png" in shown
+
+
+def test_a_bank_without_calibration_is_told_what_it_needs(
+    command: Command,
+    good_images: Path,
+    tiny_prompts: Path,
+    tiny_config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Distances to the bank are multiples of what good parts differ by: one half is no threshold for them."""
+    monkeypatch.setenv("COLUMNS", "200")
+    taught = tmp_path / "bank.safetensors"
+    command(bank.main, "teach", good_images, "--out", taught, "--limit", 2, "--config", tiny_config)
+    options = ("--prompts", tiny_prompts, "--config", tiny_config, "--bank", taught)
+    shown = command(inspect.main, good_images / "005.png", *options).stdout
+    assert "run alfa-calibrate" in " ".join(shown.split())
 
 
 def test_overlays_are_written_one_an_image_in_the_images_size(
