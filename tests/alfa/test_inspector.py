@@ -17,7 +17,7 @@ from torch import Tensor
 from alfa.backbone import Backbone, ImageFeatures
 from alfa.calibration import Binding, Calibration, calibrate
 from alfa.errors import BadInput
-from alfa.inspector import Inspection, Inspector, Recipe, judge
+from alfa.inspector import Inspection, Inspector, Recipe, judge, method_hash, score
 from alfa.memory import MemoryBank
 from alfa.region import region_above
 from alfa.settings import ModelSettings
@@ -281,6 +281,39 @@ def test_a_calibration_of_another_method_or_bank_is_refused(
     bank = None if change else _teach(inspector.backbone, _images(), tmp_path / "bank.safetensors")
     with pytest.raises(BadInput, match=rf"calibration\.json: {field}"):
         Recipe.load(inspector.backbone, tiny_prompts, bank, tmp_path / "calibration.json", settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("setting", "other"),
+    [
+        ("resolution", 48),
+        ("keep_aspect", False),
+        ("scales", (2,)),
+        ("local", "windows"),
+        ("top_share", 0.5),
+        ("contextual", "none"),
+        ("contextual_quantile", 0.2),
+        ("contextual_k", 2.0),
+        ("precision", "bf16"),
+    ],
+)
+def test_every_setting_that_moves_a_score_is_in_the_methods_hash(
+    tiny_backbone: Backbone, tiny_settings: ModelSettings, setting: str, other: object
+) -> None:
+    """Else a threshold made under another one would be accepted."""
+    settings = tiny_settings.model_copy(update={setting: other})
+    running = method_hash(tiny_backbone, tiny_settings)
+    assert method_hash(Backbone.load(settings), settings) != running
+
+
+def test_max_s_l_is_the_mean_of_the_highest_share_of_the_map(inspector: Inspector) -> None:
+    """A quarter of 12 patches are three."""
+    features = _features(inspector.backbone, _images())
+    settings = inspector.settings.model_copy(update={"top_share": 0.25})
+    found = score(features, inspector.recipe, settings)
+    expected = found.patch_map.sort(dim=1).values[:, -3:].mean(dim=1)
+    torch.testing.assert_close(found.s_local_max, expected)
+    torch.testing.assert_close(found.image, (found.s_global + expected) / 2)
 
 
 def test_the_map_scale_is_the_calibrations(inspector: Inspector) -> None:
