@@ -40,12 +40,13 @@ def local_map(logits: Sequence[Tensor], grid: Grid, scales: Sequence[int], tempe
     Returns:
         (B, P), in [0, 1].
     """
-    level_scales = [*scales, *[1] * (len(logits) - len(scales))]
-    maps = [
-        harmonic_aggregate(softmax_score(level, temperature), window_layout(grid, scale, level.device))
-        for level, scale in zip(logits, level_scales, strict=True)
+    scores = [softmax_score(level, temperature) for level in logits]
+    windows = [
+        harmonic_aggregate(level, window_layout(grid, scale, level.device))
+        for level, scale in zip(scores[: len(scales)], scales, strict=True)
     ]
-    return harmonic_mean_levels(maps)
+    # A patch is covered by itself alone; its coverage matrix, P x P, would take gigabytes on a fine grid.
+    return harmonic_mean_levels([*windows, *scores[len(scales) :]])
 
 
 def highest(patch_map: Tensor, share: float) -> Tensor:

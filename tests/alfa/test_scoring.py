@@ -78,6 +78,13 @@ def test_levels_meet_in_the_harmonic_mean_and_the_one_beyond_the_scales_is_patch
     assert combined[0].tolist() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_patch_level_on_the_finest_grid_is_its_own_map() -> None:
+    """2048 pixels in patches of 8 are 65,536 patches: a matrix of each to each would take 16 GB."""
+    grid = Grid(256, 256)
+    logits = torch.randn(1, grid.patches, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(local_map([logits], grid, (), 1.0), torch.sigmoid(logits))
+
+
 def test_the_highest_patches_are_a_share_of_all() -> None:
     """Of 10 patches, 20 % are two; no share, or less than a patch, leaves the maximum of Eq. 12."""
     patch_map = torch.tensor([[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]])
