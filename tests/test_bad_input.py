@@ -31,6 +31,7 @@ from edge.sockets import VERDICT_HWM, Sockets
 PROGRAMS = {
     "alfa-bank": "alfa.cli.bank",
     "alfa-calibrate": "alfa.cli.calibrate",
+    "alfa-eval": "alfa.cli.eval",
     "alfa-inspect": "alfa.cli.inspect",
     "alfa-prompts": "alfa.cli.prompts",
     "edge-camera": "edge.camera.main",
@@ -46,6 +47,7 @@ INSPECT = (
     "alfa-inspect images --prompts plate --bank bank.safetensors --calibration calibration.json "
     "--overlays new --config config.toml"
 )
+EVAL = "alfa-eval parts --prompts plate --out new --config config.toml"
 CHECK = "alfa-prompts check plate --images images --config config.toml"
 IMPORT = "alfa-prompts import answers.txt --class washer --out new/washer.toml"
 GENERATE = "alfa-prompts generate --class washer --out new/washer.toml --base-url http://127.0.0.1:9/v1"
@@ -174,6 +176,11 @@ def whole_site(tmp_path_factory: pytest.TempPathFactory, tiny_settings: ModelSet
     pictures = [generator.integers(100, 150, (40, 50, 3)).astype(np.uint8) for _ in range(4)]
     for number, pixels in enumerate(pictures):
         cv2.imwrite(str(site / "images" / f"{number}.png"), pixels)
+
+    for kind, pixels in (("good", pictures[0]), ("good", pictures[1]), ("dented", pictures[2])):
+        (site / "parts" / kind).mkdir(parents=True, exist_ok=True)
+        number = len(list((site / "parts" / kind).iterdir()))
+        cv2.imwrite(str(site / "parts" / kind / f"{number}.png"), pixels)
 
     other_weights = site / "other" / weights.name
     tensors = safetensors.torch.load_file(weights)
@@ -387,6 +394,18 @@ def test_process_refuses(site: Path, command: str, damage: Damage, code: int, na
     (CHECK, holds("images/z.png", b""), 2, ("images/z.png", "not an image, or empty")),
     (TEACH.replace("images", "imges"), nothing, 2, ("imges", "no such directory")),
     (TEACH.replace("images", "prompts"), nothing, 2, ("prompts", "holds no image")),
+    # data sets with known answers
+    (EVAL.replace("parts", "prts"), nothing, 2, ("prts", "no such directory", "test/good")),
+    (EVAL.replace("parts", "x" * 300), nothing, 2, ("xxx", "too long")),
+    (EVAL.replace("parts", "images"), nothing, 2, ("images", "holds no class", "good")),
+    (EVAL, gone("parts/dented/0.png"), 2, ("parts/dented", "holds no image")),
+    (EVAL.replace("new", "config.toml"), nothing, 2, ("--out = 'config.toml'",)),
+    (f"{EVAL} --shots 2", nothing, 2, ("--shots = 2", "parts has 1 images")),
+    (f"{EVAL} --prompts nut=plate", nothing, 2, ("--prompts: class = 'nut'", "it has parts")),
+    (EVAL.replace("plate", "plte"), nothing, 2, ("'plte'", "did you mean plate?")),
+    (EVAL.replace("--out new", "--restart"), nothing, 2, ("--restart", "--out")),
+    (EVAL.replace("--out new", ""), holds("parts/good/1.png", "a text"), 2, ("good/1.png", "not an image")),
+    (EVAL.replace("new", "."), holds("results.sqlite", "text " * 999), 2, ("results.sqlite", "no results")),
     # where output goes, and sockets
     (TEACH.replace("new/", "config.toml/"), nothing, 2, ("--out", "config.toml")),
     (CALIBRATE.replace("new/calibration.json", "images"), nothing, 2, ("--out = 'images'", "directory")),
@@ -417,7 +436,7 @@ def test_command_refuses(
     assert contents(site) == before
 
 
-@pytest.mark.parametrize("command", [TEACH, CALIBRATE, INSPECT, CHECK])
+@pytest.mark.parametrize("command", [TEACH, CALIBRATE, INSPECT, CHECK, EVAL])
 def test_site_is_good_before_it_is_damaged(here: Callable[[str], Ended], command: str) -> None:
     """Without damage the same commands work, so that every refusal above is about its damage."""
     ended = here(command)
@@ -475,7 +494,7 @@ def as_nobody() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("command", "option"),
-    [(TEACH, "--out"), (CALIBRATE, "--out"), (INSPECT, "--overlays"), (IMPORT, "--out")],
+    [(TEACH, "--out"), (CALIBRATE, "--out"), (INSPECT, "--overlays"), (IMPORT, "--out"), (EVAL, "--out")],
 )
 def test_unwritable_directory_is_refused_before_the_work(
     site: Path, here: Callable[[str], Ended], command: str, option: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,11 +123,14 @@ def test_shots_and_a_bank_do_not_go_together(
 
 
 def test_results_of_another_setup_are_refused(
-    command: Command, plate_set: Path, options: tuple[object, ...], tmp_path: Path, tiny_prompts: Path
+    command: Command, plate_set: Path, tmp_path: Path, tiny_prompts: Path, tiny_config: Path
 ) -> None:
     """Other prompts, same directory: two setups would be mixed; --restart forgets the old results."""
     out = tmp_path / "out"
+    # A copy: the other tests' prompts stay as they are.
+    prompts = Path(shutil.copy(tiny_prompts, tmp_path / "plate.toml"))
+    options = ("--prompts", prompts, "--config", tiny_config)
     assert command(eval_command.main, plate_set, *options, "--out", out).exit_code == 0
-    tiny_prompts.write_text(tiny_prompts.read_text().replace("scratch", "score mark"))
+    prompts.write_text(prompts.read_text().replace("scratch", "score mark"))
     _refused(command(eval_command.main, plate_set, *options, "--out", out), "--restart")
     assert command(eval_command.main, plate_set, *options, "--out", out, "--restart").exit_code == 0
