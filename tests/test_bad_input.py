@@ -47,7 +47,7 @@ INSPECT = (
     "alfa-inspect images --prompts plate --bank bank.safetensors --calibration calibration.json "
     "--overlays new --config config.toml"
 )
-EVAL = "alfa-eval parts --prompts plate --out new --config config.toml"
+EVAL = "alfa-eval known --prompts plate --out new --config config.toml"
 CHECK = "alfa-prompts check plate --images images --config config.toml"
 IMPORT = "alfa-prompts import answers.txt --class washer --out new/washer.toml"
 GENERATE = "alfa-prompts generate --class washer --out new/washer.toml --base-url http://127.0.0.1:9/v1"
@@ -178,9 +178,9 @@ def whole_site(tmp_path_factory: pytest.TempPathFactory, tiny_settings: ModelSet
         cv2.imwrite(str(site / "images" / f"{number}.png"), pixels)
 
     for kind, pixels in (("good", pictures[0]), ("good", pictures[1]), ("dented", pictures[2])):
-        (site / "parts" / kind).mkdir(parents=True, exist_ok=True)
-        number = len(list((site / "parts" / kind).iterdir()))
-        cv2.imwrite(str(site / "parts" / kind / f"{number}.png"), pixels)
+        (site / "known" / kind).mkdir(parents=True, exist_ok=True)
+        number = len(list((site / "known" / kind).iterdir()))
+        cv2.imwrite(str(site / "known" / kind / f"{number}.png"), pixels)
 
     other_weights = site / "other" / weights.name
     tensors = safetensors.torch.load_file(weights)
@@ -395,16 +395,16 @@ def test_process_refuses(site: Path, command: str, damage: Damage, code: int, na
     (TEACH.replace("images", "imges"), nothing, 2, ("imges", "no such directory")),
     (TEACH.replace("images", "prompts"), nothing, 2, ("prompts", "holds no image")),
     # data sets with known answers
-    (EVAL.replace("parts", "prts"), nothing, 2, ("prts", "no such directory", "test/good")),
-    (EVAL.replace("parts", "x" * 300), nothing, 2, ("xxx", "too long")),
-    (EVAL.replace("parts", "images"), nothing, 2, ("images", "holds no class", "good")),
-    (EVAL, gone("parts/dented/0.png"), 2, ("parts/dented", "holds no image")),
+    (EVAL.replace("known", "knwn"), nothing, 2, ("knwn", "no such directory", "test/good")),
+    (EVAL.replace("known", "x" * 300), nothing, 2, ("xxx", "too long")),
+    (EVAL.replace("known", "images"), nothing, 2, ("images", "holds no class", "good")),
+    (EVAL, gone("known/dented/0.png"), 2, ("known/dented", "holds no image")),
     (EVAL.replace("new", "config.toml"), nothing, 2, ("--out = 'config.toml'",)),
-    (f"{EVAL} --shots 2", nothing, 2, ("--shots = 2", "parts has 1 images")),
-    (f"{EVAL} --prompts nut=plate", nothing, 2, ("--prompts: class = 'nut'", "it has parts")),
+    (f"{EVAL} --shots 2", nothing, 2, ("--shots = 2", "known has 1 images")),
+    (f"{EVAL} --prompts nut=plate", nothing, 2, ("--prompts: class = 'nut'", "it has known")),
     (EVAL.replace("plate", "plte"), nothing, 2, ("'plte'", "did you mean plate?")),
     (EVAL.replace("--out new", "--restart"), nothing, 2, ("--restart", "--out")),
-    (EVAL.replace("--out new", ""), holds("parts/good/1.png", "a text"), 2, ("good/1.png", "not an image")),
+    (EVAL.replace("--out new", ""), holds("known/good/1.png", "a text"), 2, ("good/1.png", "not an image")),
     (EVAL.replace("new", "."), holds("results.sqlite", "text " * 999), 2, ("results.sqlite", "no results")),
     # where output goes, and sockets
     (TEACH.replace("new/", "config.toml/"), nothing, 2, ("--out", "config.toml")),
