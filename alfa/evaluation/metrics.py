@@ -165,10 +165,11 @@ class PixelHistogram:
     def pro_curve(self) -> Curve:
         """Mean overlap per region over the false-positive rate, up to a rate of 0.3."""
         curve = _roc(*self._samples(self._overlap))
-        below = curve.x < PRO_FPR_LIMIT
-        # The curve ends on the limit itself, between two of its points.
-        at_limit = np.interp(PRO_FPR_LIMIT, curve.x, curve.y)
-        return Curve(np.append(curve.x[below], PRO_FPR_LIMIT), np.append(curve.y[below], at_limit))
+        # The first point at or beyond the limit: where the curve rises straight up at the limit itself, its
+        # later points there would lift the whole stretch that leads to it.
+        end = int(np.searchsorted(curve.x, PRO_FPR_LIMIT))
+        at_limit = np.interp(PRO_FPR_LIMIT, curve.x[end - 1 : end + 1], curve.y[end - 1 : end + 1])
+        return Curve(np.append(curve.x[:end], PRO_FPR_LIMIT), np.append(curve.y[:end], at_limit))
 
     def good_quantile(self, share: float) -> float:
         """The value that this share of the good pixels do not exceed.

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
@@ -223,6 +223,16 @@ def test_pro_weighs_regions_not_pixels() -> None:
     assert _metrics([mask], [_blocks(cells)]).pro == pytest.approx(0.5 + 0.15 * 0.5)
 
 
+def test_a_rise_at_the_limit_itself_counts_for_nothing() -> None:
+    """One of two regions found at rate 0, 18 of 60 good cells next, then the other region: 1/2 up to 0.3."""
+    cells = np.zeros((8, 8), np.float32)
+    cells.flat[:18] = 0.8
+    cells[7, 7], cells[7, 5] = 0.9, 0.7
+    # Two more defective cells, lowest of all, make 60 good ones; they belong to the second region.
+    cells[6, 5], cells[5, 5] = -1, -1
+    assert _metrics([_mask((7, 7), (7, 5), (6, 5), (5, 5))], [_blocks(cells)]).pro == pytest.approx(0.5)
+
+
 def test_perfect_maps_reach_one_and_turned_ones_nothing() -> None:
     """Both ends of the scale."""
     mask = _mask((2, 2), (6, 6))
@@ -297,6 +307,7 @@ def _pro_by_thresholds(masks: list[Mask], maps: list[NDArray[np.float32]]) -> fl
 
 
 @given(st.integers(0, 2**32 - 1))
+@example(255)
 def test_pro_equals_its_definition_written_out(seed: int) -> None:
     """Threshold by threshold and region by region, on random cases."""
     masks, maps = _images(seed)
