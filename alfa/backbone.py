@@ -289,6 +289,10 @@ class Backbone:
 
     def _encode_pass(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(n, L, c) tokens of n windows -> embeddings, and values and agreement (empty where not needed)."""
+        if self._patch_head is None and not self._value_blocks:
+            # Nothing on the way is asked for: no reason to keep and norm the middle tokens of every window.
+            embeddings = _unit(self._tower.pool(self._tower.transform(tokens)))
+            return embeddings, embeddings[:, :0], embeddings[:, :0]
         traced = self._tower.trace(tokens, self._value_blocks)
         embeddings = self._embedding(traced)
         if not traced.values:
