@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alfa.backbone import Backbone
 from alfa.cli.image_batches import image_batches, tracked
-from alfa.cli.outputs import writing
+from alfa.cli.outputs import write_reports
 from alfa.evaluation.ablation import (
     SHOTS,
     ablation_settings,
@@ -21,7 +21,6 @@ from alfa.evaluation.datasets import Dataset
 from alfa.evaluation.protocol import ClassResult, judge_dataset, measure
 from alfa.evaluation.store import ResultStore
 from alfa.evaluation.variants import ShotBanks
-from alfa.files import write_atomic
 from alfa.inspector import Recipe
 from alfa.settings import ModelSettings
 
@@ -73,9 +72,7 @@ def write_ablation(ablation: Ablation, out: Path) -> None:
         "ablation.json": json.dumps(ablation_json(ablation), indent=2) + "\n",
         "ablation.csv": ablation_csv(ablation),
     }
-    for name, text in reports.items():
-        with writing(out / name):
-            write_atomic(out / name, text.encode())
+    write_reports(out, reports)
 
 
 def _result(

@@ -16,7 +16,7 @@ from alfa.cli.ablation import ablate, write_ablation
 from alfa.cli.entry import run
 from alfa.cli.image_batches import image_batches, tracked
 from alfa.cli.options import PROMPTS_DIRECTORY, BankOption, ConfigOption
-from alfa.cli.outputs import require_writable_directory, writing
+from alfa.cli.outputs import require_writable_directory, write_reports
 from alfa.errors import BadInput
 from alfa.evaluation.ablation import SHOTS as ABLATION_SHOTS
 from alfa.evaluation.ablation_report import Ablation, ablation_csv, ablation_json, ablation_tables
@@ -27,7 +27,6 @@ from alfa.evaluation.report import Evaluation, PromptsUsed, as_csv, as_json
 from alfa.evaluation.store import FILE_NAME, ResultStore
 from alfa.evaluation.tables import evaluation_tables, print_tables
 from alfa.evaluation.variants import ShotBanks, Variant, recipe_variant, require_shots, shot_variants
-from alfa.files import write_atomic
 from alfa.inspector import Recipe
 from alfa.settings import ModelSettings, load_model_settings
 
@@ -200,9 +199,7 @@ def _write_reports(evaluation: Evaluation, store: ResultStore, out: Path) -> Non
         "report.csv": as_csv(evaluation),
         "report.html": as_html(evaluation, store),
     }
-    for name, text in reports.items():
-        with writing(out / name):
-            write_atomic(out / name, text.encode())
+    write_reports(out, reports)
 
 
 def _print(evaluation: Evaluation, to_json: bool, to_csv: bool) -> None:

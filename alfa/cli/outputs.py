@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from alfa.errors import BadInput, Fault
+from alfa.files import write_atomic
 
 
 def require_writable(option: str, path: Path) -> None:
@@ -47,6 +48,17 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise Fault("not_written", f"{path}: {error.strerror}") from error
+
+
+def write_reports(directory: Path, reports: Mapping[str, str]) -> None:
+    """Write each text under its file name, each whole or not at all.
+
+    Raises:
+        Fault: as `writing`.
+    """
+    for name, text in reports.items():
+        with writing(directory / name):
+            write_atomic(directory / name, text.encode())
 
 
 @contextmanager
