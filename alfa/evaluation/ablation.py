@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from alfa.adaptation import TextEmbeddings
 from alfa.backbone import Backbone, ImageFeatures
-from alfa.evaluation.variants import ScoresLike, ShotBanks, Variant, recipe_variant, row_of
+from alfa.evaluation.variants import ScoresLike, ShotBanks, UndividedScores, Variant, recipe_variant, row_of
 from alfa.files import content_hash
 from alfa.inspector import Recipe, score
 from alfa.prompting.templates import PROMPTS_PER_LABEL
@@ -177,18 +177,8 @@ class _Maker:
         return replace(plain, score=scoring, identity=identity)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Distances:
-    """The scores of the one-class design."""
-
-    image: Tensor
-    s_global: Tensor
-    s_local_max: Tensor
-    patch_map: Tensor
-
-
 @torch.inference_mode()
-def _distances(features: ImageFeatures, normal: Tensor) -> _Distances:
+def _distances(features: ImageFeatures, normal: Tensor) -> UndividedScores:
     """(1 - cos) / 2 to one text vector, (d,); the image's is the score, the windows' are the map."""
     seen = with_scales(features, _PAPER_SCALES)
     image = (1 - seen.image @ normal) / 2
@@ -196,8 +186,7 @@ def _distances(features: ImageFeatures, normal: Tensor) -> _Distances:
         harmonic_aggregate((1 - windows @ normal) / 2, window_layout(seen.grid, scale, windows.device))
         for scale, windows in zip(_PAPER_SCALES, seen.windows, strict=True)
     ]
-    patch_map = harmonic_mean_levels(levels)
-    return _Distances(image, image, patch_map.amax(dim=1), patch_map)
+    return UndividedScores(image, harmonic_mean_levels(levels))
 
 
 def _templates(text: TextEmbeddings) -> TextEmbeddings:

@@ -48,6 +48,29 @@ class ScoresLike(Protocol):
         """(B, P) on the features' grid."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class UndividedScores:
+    """Scores of B images by a method that is not made of two halves as ours is (Eq. 12).
+
+    Attributes:
+        image: (B,), the greater the more anomalous.
+        patch_map: (B, P), the same per patch, row by row.
+    """
+
+    image: Tensor
+    patch_map: Tensor
+
+    @property
+    def s_global(self) -> Tensor:
+        """(B,), the whole score."""
+        return self.image
+
+    @property
+    def s_local_max(self) -> Tensor:
+        """(B,), the greatest of the map."""
+        return self.patch_map.amax(dim=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """One way of scoring.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from alfa.backbone import ImageFeatures
+from alfa.evaluation.variants import UndividedScores
 from alfa.memory import nearest_distance
-from benchmarks.peers.scores import PeerScores
 
 _TOP_SHARE = 0.01
 
@@ -22,7 +22,7 @@ def gather_patches(features: Sequence[ImageFeatures]) -> Tensor:
     return torch.cat([batch.patches.flatten(0, 1) for batch in features])
 
 
-def few_shot(features: ImageFeatures, rows: Tensor) -> PeerScores:
+def few_shot(features: ImageFeatures, rows: Tensor) -> UndividedScores:
     """1 - cos to the nearest row per patch; an image's score is the mean of its greatest 1 %.
 
     Args:
@@ -32,4 +32,4 @@ def few_shot(features: ImageFeatures, rows: Tensor) -> PeerScores:
     # `nearest_distance` halves it.
     distances = 2 * nearest_distance(features.patches, rows)
     count = max(1, int(_TOP_SHARE * distances.shape[1]))
-    return PeerScores(image=distances.topk(count, dim=1).values.mean(dim=1), patch_map=distances)
+    return UndividedScores(image=distances.topk(count, dim=1).values.mean(dim=1), patch_map=distances)

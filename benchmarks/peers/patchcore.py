@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfa.backbone import ImageFeatures
+from alfa.evaluation.variants import UndividedScores
 from alfa.memory import greedy_coreset
-from benchmarks.peers.scores import PeerScores
 
 CORESET_SHARE = 0.1
 _NEIGHBOURHOOD = 3
@@ -41,7 +41,7 @@ def coreset(features: Sequence[ImageFeatures], seed: int = 0) -> Tensor:
     return greedy_coreset(rows, max(1, round(CORESET_SHARE * len(rows))), seed)
 
 
-def few_shot(features: ImageFeatures, rows: Tensor) -> PeerScores:
+def few_shot(features: ImageFeatures, rows: Tensor) -> UndividedScores:
     """Euclidean distance to the nearest row per patch; the re-weighted greatest one per image (Eq. 6-7).
 
     Args:
@@ -57,7 +57,7 @@ def few_shot(features: ImageFeatures, rows: Tensor) -> PeerScores:
         distance=greatest,
         rows=rows,
     )
-    return PeerScores(image=(weight * greatest).squeeze(1), patch_map=distances)
+    return UndividedScores(image=(weight * greatest).squeeze(1), patch_map=distances)
 
 
 def _loneliness(patch: Tensor, row: Tensor, distance: Tensor, rows: Tensor) -> Tensor:

@@ -16,11 +16,11 @@ from torch.nn import functional
 
 from alfa.adaptation import TextEncoder
 from alfa.backbone import ImageFeatures
+from alfa.evaluation.variants import UndividedScores
 from alfa.memory import nearest_distance
 from alfa.scoring import softmax_score
 from alfa.windows import harmonic_aggregate, harmonic_mean_levels, window_layout
 from benchmarks.peers.compositional_prompts import compositional_prompts
-from benchmarks.peers.scores import PeerScores
 
 # What CLIP's own learnt logit scale is clipped to (100); models published by open_clip reach it.
 CLIP_TEMPERATURE = 0.01
@@ -62,7 +62,7 @@ def gather_references(features: Sequence[ImageFeatures]) -> References:
 
 def zero_shot(
     features: ImageFeatures, direction: Tensor, scales: Sequence[int], temperature: float
-) -> PeerScores:
+) -> UndividedScores:
     """WinCLIP: the image's softmax score; per patch the harmonic mean of small, middle and image scale.
 
     Args:
@@ -79,7 +79,7 @@ def zero_shot(
         )
         for level, scale in zip(features.windows, scales, strict=True)
     ]
-    return PeerScores(image=image, patch_map=harmonic_mean_levels([whole, *windows]))
+    return UndividedScores(image=image, patch_map=harmonic_mean_levels([whole, *windows]))
 
 
 def reference_association(features: ImageFeatures, references: References, scales: Sequence[int]) -> Tensor:
@@ -101,7 +101,7 @@ def few_shot(
     references: References,
     scales: Sequence[int],
     temperature: float,
-) -> PeerScores:
+) -> UndividedScores:
     """WinCLIP+: the means of the text score and max M^W, and of the text map and M^W.
 
     Args:
@@ -113,7 +113,7 @@ def few_shot(
     """
     text = zero_shot(features, direction, scales, temperature)
     association = reference_association(features, references, scales)
-    return PeerScores(
+    return UndividedScores(
         image=(text.image + association.amax(dim=1)) / 2,
         patch_map=(text.patch_map + association) / 2,
     )

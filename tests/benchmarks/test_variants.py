@@ -16,11 +16,10 @@ from alfa.cli.image_batches import image_batches, tracked
 from alfa.evaluation.datasets import Dataset, read_dataset
 from alfa.evaluation.protocol import ClassResult, judge_dataset, measure
 from alfa.evaluation.store import FILE_NAME, ResultStore
-from alfa.evaluation.variants import ShotBanks, Variant
+from alfa.evaluation.variants import ShotBanks, UndividedScores, Variant
 from alfa.files import file_hash
 from alfa.images import read_image
 from benchmarks.contenders import Contender, Method, TaughtImage
-from benchmarks.peers.scores import PeerScores
 from benchmarks.variants import shot_variants, taught_images
 
 
@@ -52,13 +51,13 @@ def store(tmp_path: Path) -> Iterator[ResultStore]:
         yield opened
 
 
-def _by_shape(features: ImageFeatures) -> PeerScores:
+def _by_shape(features: ImageFeatures) -> UndividedScores:
     """Says that what lies is defective, in its left half."""
     grid, images = features.grid, len(features.image)
     lies = float(grid.cols > grid.rows)
     plane = torch.zeros(images, grid.rows, grid.cols)
     plane[:, :, : grid.cols // 2] = lies
-    return PeerScores(torch.full((images,), lies), plane.flatten(1))
+    return UndividedScores(torch.full((images,), lies), plane.flatten(1))
 
 
 def _teach_nothing(_images: Sequence[TaughtImage], _seed: int) -> Method:
@@ -100,7 +99,7 @@ def test_the_features_that_methods_see_are_the_same(
     seen: dict[str, list[int]] = {"first": [], "second": []}
 
     def watching(name: str) -> Method:
-        def method(features: ImageFeatures) -> PeerScores:
+        def method(features: ImageFeatures) -> UndividedScores:
             seen[name].append(id(features))
             return _by_shape(features)
 
