@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,11 +16,7 @@ from torch.nn import functional
 
 from alfa.errors import BadInput
 from alfa.prompting.promptset import PromptSet, sides
-
-# How much of each end of the other side's interval the form `robust` cuts off.
-DEFAULT_QUANTILE = 0.05
-
-ContextualForm = Literal["paper", "robust", "none"]
+from alfa.settings import DEFAULT_QUANTILE, ContextualForm
 
 
 class TextEncoder(Protocol):

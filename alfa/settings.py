@@ -23,6 +23,10 @@ _IN_PLAIN_WORDS = {
 }
 
 
+ContextualForm = Literal["paper", "robust", "none"]
+# How much of each end of the other side's interval the form `robust` cuts off.
+DEFAULT_QUANTILE = 0.05
+
 AlignerName = Literal[
     "none",
     "rank-one",
@@ -66,11 +70,14 @@ class ModelSettings(BaseModel):
     )
     aligner: AlignerName = Field("rank-one", description="form of the fine-grained aligner, Sec. 4.3")
     temperature: float = Field(0.07, gt=0.0, le=10.0, description="softmax temperature tau of Eq. 10-11")
-    contextual: Literal["paper", "robust", "none"] = Field(
+    contextual: ContextualForm = Field(
         "paper", description="which prompts count for an image: interval of Eq. 4, between quantiles, or all"
     )
     contextual_quantile: float = Field(
-        0.05, ge=0.0, lt=0.5, description="for contextual = robust: part cut off at each end of an interval"
+        DEFAULT_QUANTILE,
+        ge=0.0,
+        lt=0.5,
+        description="for contextual = robust: part cut off at each end of an interval",
     )
     contextual_k: float = Field(1.0, gt=0.0, le=1000.0, description="slope k of the contextual score, Eq. 4")
     top_share: float = Field(
