@@ -1,1 +1,1 @@
-"""ALFA beside other methods on the same weights and images."""
+"""Measurements beside others: speed (`python -m benchmarks`) and quality (`benchmarks.quality`)."""

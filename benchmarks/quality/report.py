@@ -18,7 +18,7 @@ from alfa.backbone import Backbone
 from alfa.evaluation.protocol import METRICS, WHOLE, ClassResult, Row, mean_over_classes
 from alfa.evaluation.report import HEADINGS, figure_text
 from alfa.settings import ModelSettings
-from benchmarks.peers.winclip import CLIP_TEMPERATURE
+from benchmarks.quality.peers.winclip import CLIP_TEMPERATURE
 
 SHOWN = ("image_auroc", "pixel_auroc", "pixel_pro")
 

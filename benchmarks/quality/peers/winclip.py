@@ -20,7 +20,7 @@ from alfa.evaluation.variants import UndividedScores
 from alfa.memory import nearest_distance
 from alfa.scoring import softmax_score
 from alfa.windows import harmonic_aggregate, harmonic_mean_levels, window_layout
-from benchmarks.peers.compositional_prompts import compositional_prompts
+from benchmarks.quality.peers.compositional_prompts import compositional_prompts
 
 # What CLIP's own learnt logit scale is clipped to (100); models published by open_clip reach it.
 CLIP_TEMPERATURE = 0.01

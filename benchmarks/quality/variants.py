@@ -14,7 +14,7 @@ from alfa.evaluation.variants import Read, ShotBanks, Variant, row_of
 from alfa.files import content_hash, file_hash
 from alfa.inspector import Recipe, method_hash
 from alfa.settings import ModelSettings
-from benchmarks.contenders import Contender, Method, TaughtImage
+from benchmarks.quality.contenders import Contender, Method, TaughtImage
 
 
 def taught_images(

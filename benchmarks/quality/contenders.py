@@ -12,7 +12,7 @@ from alfa.evaluation.variants import ScoresLike
 from alfa.inspector import Recipe, score
 from alfa.memory import MemoryBank
 from alfa.settings import ModelSettings
-from benchmarks.peers import anomaly_dino, patchcore, winclip
+from benchmarks.quality.peers import anomaly_dino, patchcore, winclip
 
 Method = Callable[[ImageFeatures], ScoresLike]
 

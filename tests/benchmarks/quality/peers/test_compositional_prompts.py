@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.peers.compositional_prompts import TEMPLATES, compositional_prompts
+from benchmarks.quality.peers.compositional_prompts import TEMPLATES, compositional_prompts
 
 
 def test_the_counts_are_the_papers() -> None:

@@ -11,13 +11,13 @@ import torch
 from alfa.backbone import Backbone
 from alfa.inspector import Recipe, score
 from alfa.settings import ModelSettings
-from benchmarks.contenders import Contender, TaughtImage, contenders, load_with_windows
+from benchmarks.quality.contenders import Contender, TaughtImage, contenders, load_with_windows
 
 
 @pytest.fixture(scope="module")
 def recipe(tiny_backbone: Backbone, tiny_settings: ModelSettings) -> Recipe:
     """The generic prompts on the tiny model."""
-    prompts = Path(__file__).parents[2] / "prompts" / "generic.toml"
+    prompts = Path(__file__).parents[3] / "prompts" / "generic.toml"
     return Recipe.load(tiny_backbone, prompts, settings=tiny_settings)
 
 
@@ -73,7 +73,7 @@ def test_a_taught_image_scores_lower_than_without_it(
 def test_windows_are_there_for_winclip_and_change_nothing_for_alfa() -> None:
     """alfa-mini's own map does without windows; with them beside, its scores stay as they are."""
     settings = ModelSettings(device="cpu", precision="fp32")
-    prompts = Path(__file__).parents[2] / "prompts" / "generic.toml"
+    prompts = Path(__file__).parents[3] / "prompts" / "generic.toml"
     picture = np.random.default_rng(1).integers(0, 256, (112, 112, 3), dtype=np.uint8)
     with_windows, own = load_with_windows(settings), Backbone.load(settings)
     recipe = Recipe.load(own, prompts, settings=settings)

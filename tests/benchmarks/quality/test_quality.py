@@ -1,4 +1,4 @@
-"""`benchmarks/quality.py`: one command over a folder of sets."""
+"""`python -m benchmarks.quality`: one command over a folder of sets."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from alfa.cli.eval import main as eval_main
 from alfa.evaluation.baselines import BASELINES
 from alfa.evaluation.protocol import METRICS
 from alfa.settings import ModelSettings
-from benchmarks.command import main
+from benchmarks.quality.command import main
 
-_SCRIPT = Path(__file__).parents[2] / "benchmarks" / "quality.py"
+_CHECKOUT = Path(__file__).parents[3]
 _SETS = ("plate", "ring")
 
 
@@ -65,7 +65,7 @@ def measured(data: Path, config: Path, tmp_path_factory: pytest.TempPathFactory)
     """The JSON of one run over both sets."""
     out = tmp_path_factory.mktemp("out") / "quality.json"
     arguments = ["--data", data, "--shots", "0,2", "--seeds", "2", "--config", config, "--out", out]
-    assert _ended(main, "benchmarks/quality.py", *arguments) == 0
+    assert _ended(main, "python -m benchmarks.quality", *arguments) == 0
     document: dict[str, Any] = json.loads(out.read_text())
     return document
 
@@ -148,15 +148,15 @@ def test_wrong_use_is_one_line_and_exit_2(
     data: Path, options: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before any model is loaded."""
-    assert _ended(main, "benchmarks/quality.py", "--data", data, *options) == 2
+    assert _ended(main, "python -m benchmarks.quality", "--data", data, *options) == 2
     stderr = capsys.readouterr().err
     assert stderr.startswith(line)
     assert stderr.count("\n") == 1
 
 
-def test_the_script_runs_from_anywhere(data: Path) -> None:
-    """It finds the project that it lies in, whatever the working directory."""
-    command = [sys.executable, str(_SCRIPT), "--data", str(data / "missing")]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=data)
+def test_it_runs_as_a_command(data: Path) -> None:
+    """The module is a command of the checkout, with the exit code of bad input."""
+    command = [sys.executable, "-m", "benchmarks.quality", "--data", str(data / "missing")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=_CHECKOUT)
     assert ended.returncode == 2
     assert "no such directory" in ended.stderr

@@ -9,7 +9,7 @@ import pytest
 from alfa.evaluation.datasets import Dataset
 from alfa.evaluation.metrics import ImageMetrics, PixelMetrics
 from alfa.evaluation.protocol import GLOBAL, WHOLE, ClassResult, Figures, Row, Shown
-from benchmarks.report import SetReport, means, table
+from benchmarks.quality.report import SetReport, means, table
 
 
 def _figures(image_auroc: float, pixel: PixelMetrics | None = None) -> Figures:

@@ -19,8 +19,8 @@ from alfa.evaluation.store import FILE_NAME, ResultStore
 from alfa.evaluation.variants import ShotBanks, UndividedScores, Variant
 from alfa.files import file_hash
 from alfa.images import read_image
-from benchmarks.contenders import Contender, Method, TaughtImage
-from benchmarks.variants import shot_variants, taught_images
+from benchmarks.quality.contenders import Contender, Method, TaughtImage
+from benchmarks.quality.variants import shot_variants, taught_images
 
 
 @pytest.fixture(scope="module")

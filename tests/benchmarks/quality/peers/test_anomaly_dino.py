@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from alfa.backbone import ImageFeatures
-from benchmarks.peers.anomaly_dino import few_shot, gather_patches
+from benchmarks.quality.peers.anomaly_dino import few_shot, gather_patches
 
 FeatureMaker = Callable[..., ImageFeatures]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfa.backbone import ImageFeatures
-from benchmarks.peers import winclip
+from benchmarks.quality.peers import winclip
 
 anomalib = pytest.importorskip(
     "anomalib.models.image.winclip.utils", reason="anomalib is not installed (the `peers` extra)"

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alfa.backbone import ImageFeatures
-from benchmarks.peers.compositional_prompts import compositional_prompts
-from benchmarks.peers.winclip import (
+from benchmarks.quality.peers.compositional_prompts import compositional_prompts
+from benchmarks.quality.peers.winclip import (
     class_direction,
     few_shot,
     gather_references,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from alfa.backbone import ImageFeatures
-from benchmarks.peers.patchcore import coreset, few_shot, locally_aware
+from benchmarks.quality.peers.patchcore import coreset, few_shot, locally_aware
 
 FeatureMaker = Callable[..., ImageFeatures]
 

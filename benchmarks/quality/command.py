@@ -1,4 +1,4 @@
-"""`python benchmarks/quality.py`: the comparison over a folder of sets, as one command."""
+"""`python -m benchmarks.quality`: the comparison over a folder of sets, as one command."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from alfa.evaluation.variants import ShotBanks, require_shots
 from alfa.files import write_atomic
 from alfa.inspector import Recipe
 from alfa.settings import load_model_settings
-from benchmarks.contenders import contenders, load_with_windows
-from benchmarks.report import Run, SetReport, document, means, table, title
-from benchmarks.variants import common_identity, shot_variants, taught_images
+from benchmarks.quality.contenders import contenders, load_with_windows
+from benchmarks.quality.report import Run, SetReport, document, means, table, title
+from benchmarks.quality.variants import common_identity, shot_variants, taught_images
 
 app = typer.Typer(add_completion=False)
 

@@ -1,0 +1,1 @@
+"""Quality beside peers on the same weights and images: `python -m benchmarks.quality`."""
