@@ -7,16 +7,12 @@ the windows of the whole batch go through the tower together.
 
 from __future__ import annotations
 
-import json
-import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfa.errors import BadInput
-from alfa.files import content_hash
+from alfa.preprocessing import Frontend, Preprocessor
 from alfa.settings import ModelSettings, uses_windows
 from alfa.windows import Grid, window_layout
 
@@ -34,23 +30,6 @@ if TYPE_CHECKING:
 
 _TEXT_BATCH = 256
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Part of the hash: a bank made with another way of resizing must not fit.
-_RESIZE = "area when shrinking, else cubic"
-# A part longer than this many times its width is squashed after all: fewer rows of patches show nothing.
-_FEWEST_ROWS = 4
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PixelBatch:
-    """Preprocessed images of one size.
-
-    Attributes:
-        positions: of the n images in the list that was given to `Backbone.prepare`.
-        pixels: (n, 3, h, w) on the device, in the tower's dtype.
-    """
-
-    positions: tuple[int, ...]
-    pixels: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,13 +103,13 @@ class _WindowLevel(NamedTuple):
 
 
 class Backbone:
-    """A loaded model on its device. Not for several threads at once: `prepare` reuses its buffer.
+    """A loaded model on its device.
 
     Attributes:
         settings: what it was loaded with.
         model_id: name and origin of the weights.
         weights_hash: 16 hex digits naming the weights.
-        preprocess_hash: 16 hex digits naming size, resizing and normalisation.
+        preprocessor: makes its input of captured images.
         grid: the patch grid of an image of the model's own shape.
         scales: window sides in patches, one entry of `ImageFeatures.windows` each; none where the map is made
             of patch tokens alone.
@@ -171,9 +150,15 @@ class Backbone:
             window_layout(self.grid, scale)  # refuses a scale that does not fit, before any image comes
         self.context_length: int = model.tokenizer.context_length
         self._window_batch = settings.window_batch
-        self._gain, self._shift = _normalisation(model.mean, model.std, self.device)
-        self.preprocess_hash = _preprocess_hash(self.image_size, settings.keep_aspect, model.mean, model.std)
-        self._staging = torch.empty(0, dtype=torch.uint8)
+        frontend = Frontend(
+            grid=self.grid,
+            patch_size=self.patch_size,
+            fewest=max(self.scales, default=1),
+            keep_aspect=settings.keep_aspect,
+            mean=model.mean,
+            std=model.std,
+        )
+        self.preprocessor = Preprocessor(frontend, self.device, self.dtype)
         self.embed_dim: int = self.encode_text([""]).shape[1]
 
     @classmethod
@@ -202,44 +187,12 @@ class Backbone:
         _device(settings.device)
         return cls(open_directory(directory), settings)
 
-    def grid_for(self, height: int, width: int) -> Grid:
-        """The patch grid of an image: as many patches as the model's own, in the image's shape.
-
-        A part that is 2.6 times as long as wide gets 2.6 times as many columns as rows; squashed into a
-        square, its defects would be squashed as well.
-
-        Args:
-            height: of the image, in pixels.
-            width: of the image, in pixels.
-        """
-        if not self.settings.keep_aspect:
-            return self.grid
-        fewest = min(max((_FEWEST_ROWS, *self.scales)), self.grid.rows, self.grid.cols)
-        shorter, longer = sorted((height, width))
-        across = max(fewest, round(math.sqrt(self.grid.patches * shorter / longer)))
-        along = min(round(math.sqrt(self.grid.patches * longer / shorter)), self.grid.patches // fewest)
-        return Grid(across, along) if height <= width else Grid(along, across)
-
-    def prepare(self, images: Sequence[NDArray[np.uint8]]) -> list[PixelBatch]:
-        """Resize and normalise; images that get the same grid go into the same batch.
-
-        Args:
-            images: RGB, uint8, (H, W, 3), of any sizes.
-        """
-        groups: defaultdict[Grid, list[int]] = defaultdict(list)
-        for position, image in enumerate(images):
-            groups[self.grid_for(*image.shape[:2])].append(position)
-        return [
-            PixelBatch(tuple(positions), self._pixels([images[each] for each in positions], grid))
-            for grid, positions in groups.items()
-        ]
-
     @torch.inference_mode()
     def encode_images(self, pixels: Tensor) -> ImageFeatures:
         """All embeddings of a batch of images of one size.
 
         Args:
-            pixels: (B, 3, h, w), as `prepare` gives them; h and w are multiples of the patch size.
+            pixels: (B, 3, h, w), as the preprocessor gives them; h and w are multiples of the patch size.
         """
         grid = Grid(pixels.shape[2] // self.patch_size, pixels.shape[3] // self.patch_size)
         tokens = self._tower.embed(pixels)
@@ -257,13 +210,20 @@ class Backbone:
         )
 
     @property
+    def preprocess_hash(self) -> str:
+        """16 hex digits naming size, resizing and normalisation."""
+        return self.preprocessor.hash
+
+    @property
     def has_joint_patches(self) -> bool:
         """Whether the model has text-aligned patch tokens."""
         return self._patch_head is not None
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[tuple[int, ...], ImageFeatures]]:
-        """`prepare` and `encode_images`: per size of image, positions in the list and features."""
-        return [(batch.positions, self.encode_images(batch.pixels)) for batch in self.prepare(images)]
+        """Preprocess and encode: per size of image, positions in the list and features."""
+        return [
+            (batch.positions, self.encode_images(batch.pixels)) for batch in self.preprocessor.prepare(images)
+        ]
 
     @torch.inference_mode()
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
@@ -365,27 +325,6 @@ class Backbone:
     def _window_positions(self, grid: Grid, scale: int) -> Tensor:
         return _window_positions(grid, scale, self._tower.prefix, self.device)
 
-    def _pixels(self, images: Sequence[NDArray[np.uint8]], grid: Grid) -> Tensor:
-        """(n, 3, h, w) of images that share a grid."""
-        size = (grid.cols * self.patch_size, grid.rows * self.patch_size)
-        staging = self._staging_for(len(images), size[1], size[0])
-        # The one loop over images: every camera may have its own size.
-        for image, target in zip(images, staging.numpy(), strict=True):
-            shrinking = image.shape[0] * image.shape[1] > size[0] * size[1]
-            cv2.resize(
-                image, size, dst=target, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-            )
-        pixels = staging.to(self.device).permute(0, 3, 1, 2).to(torch.float32)
-        return torch.addcmul(self._shift, pixels, self._gain).to(self.dtype)
-
-    def _staging_for(self, count: int, height: int, width: int) -> Tensor:
-        """(count, height, width, 3) of the reused buffer, page-locked where a GPU fetches it."""
-        needed = count * height * width * 3
-        if self._staging.numel() < needed:
-            pinned = self.device.type == "cuda"
-            self._staging = torch.empty(needed, dtype=torch.uint8, pin_memory=pinned)
-        return self._staging[:needed].view(count, height, width, 3)
-
 
 @lru_cache(maxsize=64)
 def _window_positions(grid: Grid, scale: int, prefix: int, device: torch.device) -> Tensor:
@@ -426,18 +365,3 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return _DTYPES[precision]
-
-
-def _normalisation(
-    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """(x / 255 - mean) / std as x * gain + shift; both (1, 3, 1, 1)."""
-    means, stds = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std))
-    return 1 / (255 * stds), -means / stds
-
-
-def _preprocess_hash(
-    size: tuple[int, int], keep_aspect: bool, mean: tuple[float, ...], std: tuple[float, ...]
-) -> str:
-    described = {"size": size, "aspect": keep_aspect, "mean": mean, "std": std, "resize": _RESIZE}
-    return content_hash(json.dumps(described, sort_keys=True).encode())

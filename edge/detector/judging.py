@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import cv2
 import torch
 
-from alfa.backbone import ImageFeatures, PixelBatch
+from alfa.backbone import ImageFeatures
 from alfa.errors import AlfaError
 from alfa.images import to_rgb
 from alfa.inspector import Inspection, judge
+from alfa.preprocessing import PixelBatch
 from edge.detector.recipes import LineRecipe, Loaded
 from edge.detector.verdicts import fault, judged
 from edge.messages import FaultReason, Frame, Timings, Verdict
@@ -61,7 +62,7 @@ class BatchJudge:
 
     def _judge_together(self, frames: Sequence[Frame], recipes: Mapping[str, LineRecipe]) -> list[Answer]:
         begun = time.monotonic_ns()
-        batches = self._backbone.prepare([to_rgb(f.pixels, f.header.colour) for f in frames])
+        batches = self._backbone.preprocessor.prepare([to_rgb(f.pixels, f.header.colour) for f in frames])
         prepared = time.monotonic_ns()
         features = [self._encode(batch) for batch in batches]
         encoded = time.monotonic_ns()

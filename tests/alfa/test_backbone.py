@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import socket
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -228,74 +225,6 @@ def test_bfloat16_gives_nearly_the_same_directions(tiny_settings: ModelSettings)
         assert functional.cosine_similarity(ours, theirs, dim=-1).min() > 0.99
 
 
-def test_preprocessing_normalises_with_the_models_statistics(tiny_backbone: Backbone) -> None:
-    """A picture of one colour becomes (value / 255 - mean) / std in every pixel (CLIP's own mean and std)."""
-    picture = np.full((80, 60, 3), (255, 0, 51), np.uint8)
-    [batch] = tiny_backbone.prepare([picture])
-    pixels = batch.pixels
-    expected = [(1 - 0.48145466) / 0.26862954, -0.4578275 / 0.26130258, (0.2 - 0.40821073) / 0.27577711]
-    assert pixels.shape == (1, 3, 48, 36)
-    torch.testing.assert_close(pixels, torch.tensor(expected).view(1, 3, 1, 1).expand_as(pixels))
-
-
-def test_a_picture_of_the_models_size_is_not_resampled(tiny_backbone: Backbone) -> None:
-    """Pixel for pixel the input, normalised."""
-    picture = _picture(48, 36)
-    pixels = tiny_backbone.prepare([picture])[0].pixels[0]
-    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-    back = pixels.permute(1, 2, 0) * torch.tensor(std) + torch.tensor(mean)
-    torch.testing.assert_close((back * 255).round().byte(), torch.from_numpy(picture))
-
-
-def test_pictures_of_different_sizes_share_a_batch_and_results_outlive_the_buffer(
-    tiny_backbone: Backbone,
-) -> None:
-    """Each row equals the picture prepared alone, also after the buffer was used again."""
-    pictures = [_picture(200, 150, 1), _picture(24, 18, 2), _picture(48, 36, 3)]
-    [batch] = tiny_backbone.prepare(pictures)
-    for row, picture in zip(batch.pixels, pictures, strict=True):
-        torch.testing.assert_close(row, tiny_backbone.prepare([picture])[0].pixels[0])
-
-
-def test_pictures_of_other_shapes_go_into_batches_of_their_own(tiny_backbone: Backbone) -> None:
-    """Upright, square and wide ones get grids of their own; every picture is in exactly one batch."""
-    pictures = [_picture(40, 30), _picture(30, 30), _picture(20, 15), _picture(30, 90)]
-    batches = tiny_backbone.prepare(pictures)
-    assert [batch.positions for batch in batches] == [(0, 2), (1,), (3,)]
-    assert [tuple(batch.pixels.shape) for batch in batches] == [
-        (2, 3, 48, 36),
-        (1, 3, 36, 36),
-        (1, 3, 36, 48),
-    ]
-
-
-@pytest.fixture(scope="module")
-def square_backbone(tiny_settings: ModelSettings) -> Backbone:
-    """192 pixels in patches of 12: 16 x 16."""
-    return Backbone.load(tiny_settings.model_copy(update={"resolution": 192}))
-
-
-@given(st.integers(16, 4000), st.integers(16, 4000))
-def test_a_grid_keeps_the_shape_and_about_the_number_of_patches(
-    square_backbone: Backbone, height: int, width: int
-) -> None:
-    """Within half a patch a side of the image's own shape, and never many more patches."""
-    grid, whole = square_backbone.grid_for(height, width), square_backbone.grid.patches
-    rows, cols = math.sqrt(whole * height / width), math.sqrt(whole * width / height)
-    if min(rows, cols) >= 4:
-        assert abs(grid.rows - rows) <= 0.5 + 1e-9
-        assert abs(grid.cols - cols) <= 0.5 + 1e-9
-    assert min(grid.rows, grid.cols) >= 4
-    assert grid.patches <= 1.3 * whole
-
-
-def test_squashing_is_still_there(tiny_settings: ModelSettings) -> None:
-    """With keep_aspect off every picture gets the model's own size."""
-    backbone = Backbone.load(tiny_settings.model_copy(update={"keep_aspect": False}))
-    [batch] = backbone.prepare([_picture(30, 90), _picture(90, 30)])
-    assert batch.pixels.shape == (2, 3, 48, 36)
-
-
 @torch.inference_mode()
 def test_other_sizes_interpolate_the_positions(loaded: tuple[Backbone, Any]) -> None:
     """Twice the side gives four times the patches; each position is a mean of the tower's own near it."""
@@ -316,7 +245,7 @@ def test_a_resolution_above_the_models_own_gives_a_finer_grid(tiny_settings: Mod
     """96 pixels in patches of 12 are 8 x 8."""
     backbone = Backbone.load(tiny_settings.model_copy(update={"resolution": 96}))
     assert backbone.grid == Grid(8, 8)
-    assert backbone.prepare([_picture(50, 50)])[0].pixels.shape == (1, 3, 96, 96)
+    assert backbone.preprocessor.prepare([_picture(50, 50)])[0].pixels.shape == (1, 3, 96, 96)
 
 
 @torch.inference_mode()
