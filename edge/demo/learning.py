@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.demo.processes import run_command, script
+from edge.demo.processes import run_command
+from edge.processes import script
 
 _BANK, _CALIBRATION, _CONFIG = "bank.safetensors", "calibration.json", "config.toml"
 

@@ -11,8 +11,9 @@ from rich.console import Console
 from alfa.errors import Fault
 from edge.demo.audience import Audience, Heard
 from edge.demo.plc_reading import PlcReading, read_plc
-from edge.demo.processes import Processes, line_processes
+from edge.demo.processes import line_processes
 from edge.messages import ServiceState, Verdict
+from edge.processes import Processes
 from edge.settings import Settings
 from edge.sockets import Sockets
 

@@ -1,27 +1,13 @@
-"""The processes of the demo as one table, and how they are started, watched and stopped."""
+"""The processes of the demo as one table, and the commands that prepare it."""
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
 
 from alfa.errors import Fault
-
-STOP_TIMEOUT_S = 15.0
-_LOG_LINES_SHOWN = 15
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessSpec:
-    """One process: its name in logs and messages, and its command."""
-
-    name: str
-    command: tuple[str, ...]
+from edge.processes import ProcessSpec, log_tail, script
 
 
 def line_processes(config: Path, line: str, plc_port: int) -> tuple[ProcessSpec, ...]:
@@ -37,11 +23,6 @@ def line_processes(config: Path, line: str, plc_port: int) -> tuple[ProcessSpec,
     )
 
 
-def script(name: str) -> str:
-    """The console script of this installation, whether or not its directory is on PATH."""
-    return str(Path(sys.executable).with_name(name))
-
-
 def run_command(name: str, command: tuple[str, ...], log_directory: Path) -> None:
     """Run one preparing command to its end.
 
@@ -52,64 +33,4 @@ def run_command(name: str, command: tuple[str, ...], log_directory: Path) -> Non
     with log.open("wb") as stream:
         code = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode  # noqa: S603
     if code != 0:
-        raise Fault("demo_command_failed", f"{' '.join(command)} ended with {code}:\n{_tail(log)}")
-
-
-@dataclass(slots=True)
-class Processes:
-    """Running processes by name; leaving the `with` block stops all that still run."""
-
-    log_directory: Path
-    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _logs: list[IO[bytes]] = field(default_factory=list)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop_all()
-
-    def start(self, spec: ProcessSpec) -> None:
-        """Start a process with its output in `{name}.log`."""
-        log = self._log_path(spec.name).open("wb")
-        self._logs.append(log)
-        self._running[spec.name] = subprocess.Popen(  # noqa: S603
-            spec.command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
-        )
-
-    def check(self) -> None:
-        """All that was started must still run.
-
-        Raises:
-            Fault: one has ended; the end of its log is in the message.
-        """
-        for name, process in self._running.items():
-            if (code := process.poll()) is not None:
-                tail = _tail(self._log_path(name))
-                raise Fault("demo_process_ended", f"{name} ended with exit code {code}:\n{tail}")
-
-    def stop_all(self) -> dict[str, int]:
-        """SIGTERM, last started first, each waited for; gives the exit codes. Kills what does not stop."""
-        codes: dict[str, int] = {}
-        for name, process in reversed(self._running.items()):
-            process.send_signal(signal.SIGTERM)
-            try:
-                codes[name] = process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                codes[name] = process.wait()
-        self._running.clear()
-        for log in self._logs:
-            log.close()
-        self._logs.clear()
-        return codes
-
-    def _log_path(self, name: str) -> Path:
-        return self.log_directory / f"{name}.log"
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(f"  {line}" for line in lines[-_LOG_LINES_SHOWN:])
+        raise Fault("demo_command_failed", f"{' '.join(command)} ended with {code}:\n{log_tail(log)}")
