@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -27,6 +28,14 @@ class ProcessSpec:
 def script(name: str) -> str:
     """The console script of this installation, whether or not its directory is on PATH."""
     return str(Path(sys.executable).with_name(name))
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @dataclass(slots=True)

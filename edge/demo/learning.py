@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge.demo.processes import run_command
-from edge.processes import script
+from edge.processes import free_port, script
 
 _BANK, _CALIBRATION, _CONFIG = "bank.safetensors", "calibration.json", "config.toml"
 
@@ -82,7 +81,7 @@ map_every_ok = 5
 no_verdict_after_ms = {2 * max_age_ms}
 
 [plc]
-port = {_free_port()}
+port = {free_port()}
 
 [lines.{line}]
 prompts = {_toml(product.prompts.stem)}
@@ -98,10 +97,3 @@ source = {{ {", ".join(f"{key} = {_toml(value)}" for key, value in source.items(
 def _toml(value: str | int | float) -> str:
     """A JSON string or number is a TOML one too, whatever a path holds."""
     return json.dumps(value)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
