@@ -7,10 +7,12 @@ import sys
 import typer
 
 from alfa.errors import AlfaError
+from alfa.heap import keep_freed_memory
 
 
 def run(app: typer.Typer) -> None:
     """Run a typer application; a known error becomes one line on stderr and its exit code."""
+    keep_freed_memory()
     try:
         app()
     except AlfaError as error:
