@@ -21,27 +21,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfa.backbone import ImageFeatures
+from alfa.distances import joined, level_name, level_tokens, nearest_distance
 from alfa.errors import BadInput
 from alfa.files import content_hash, write_atomic
-from alfa.foreground import Foreground, fit_foreground
+from alfa.foreground import Foreground
+from alfa.teaching import DEFAULT_CAP, Taught, Teaching
 from alfa.windows import Grid
 
 SCHEMA_VERSION = 2
-# 16 images of 16x16 patches fit whole; beyond, time and memory stay where they are.
-DEFAULT_CAP = 4096
-
-# Bounds the similarity matrix held at once to 64 MB, whatever the batch and the bank.
-_SIMILARITIES_AT_ONCE = 1 << 24
-# A logarithm needs a floor; this one is far below what good parts differ by, float16 rounding is about 1e-7.
-_SMALLEST_DISTANCE = 1e-5
-# The same image taught twice is no reason to call every other part a thousand times as far.
-_SMALLEST_TYPICAL = 1e-3
-# Beside each middle block, which places defects better; the last one still knows textures better.
-_WEIGHT_OF_LAST_BLOCK = 0.5
-# So many of the taught parts, spread over all, say what is typical.
-_PARTS_LEFT_OUT = 16
-# Greedy selection compares all rows once per row chosen; distances survive a random projection this wide.
-_CORESET_DIMENSIONS = 64
 
 
 class FeatureSource(Protocol):
@@ -128,7 +115,7 @@ class MemoryBank:
         turned: Sequence[ImageFeatures] = (),
         turns: int = 1,
     ) -> MemoryBank:
-        """Make a bank from the features of good images.
+        """Make a bank from the features of good images that are all at hand.
 
         Args:
             features: batches of features, at least one image.
@@ -142,36 +129,47 @@ class MemoryBank:
         Raises:
             BadInput: there is no image, or the cap is not positive.
         """
-        if not sum(batch.image.shape[0] for batch in features):
-            raise BadInput("bank", "images", 0, "a memory bank needs at least one good image")
-        if cap < 1:
-            raise BadInput("bank", "cap", cap, "keep at least one row a level")
-        blocks = tuple(source.patch_blocks)
-        upright = [_level_tokens(batch, blocks) for batch in features]
-        every = [*upright, *(_level_tokens(batch, blocks) for batch in turned)]
+        images = sum(len(batch.image) for batch in features)
+        teaching = Teaching(source.patch_blocks, source.grid, images, cap, seed)
+        for batch in features:
+            teaching.add(batch)
+        for batch in turned:
+            teaching.add_turned(batch)
+        return cls.of(teaching.outcome(), source, sources, cap, turns)
+
+    @classmethod
+    def of(
+        cls,
+        taught: Taught,
+        source: FeatureSource,
+        sources: Sequence[str],
+        cap: int = DEFAULT_CAP,
+        turns: int = 1,
+    ) -> MemoryBank:
+        """The bank of what was taught.
+
+        Args:
+            taught: the outcome of a `Teaching`.
+            source: the backbone whose features were taught.
+            sources: content hash of each image.
+            cap: most rows a level keeps.
+            turns: how many orientations of each image were taught, the upright one counted.
+        """
         info = BankInfo(
             model_id=source.model_id,
             weights_hash=source.weights_hash,
             preprocess_hash=source.preprocess_hash,
             rows=source.grid.rows,
             cols=source.grid.cols,
-            blocks=blocks,
+            blocks=tuple(source.patch_blocks),
             turns=turns,
-            typical=_typical_distance(upright, [batch.grid for batch in features]),
+            typical=taught.typical,
             sources=tuple(sources),
             cap=cap,
             created=datetime.now(UTC).replace(microsecond=0),
         )
-        levels = {
-            level: greedy_coreset(
-                torch.cat([batch[level].flatten(0, 1) for batch in every]), cap, seed
-            ).half()
-            for level in upright[0]
-        }
-        foreground = fit_foreground(
-            [batch.patches for batch in features], [batch.grid for batch in features], source.grid
-        )
-        return cls(info, levels, foreground, _hash(info, levels, foreground))
+        content_hash = _hash(info, taught.levels, taught.foreground)
+        return cls(info, taught.levels, taught.foreground, content_hash)
 
     @property
     def images(self) -> int:
@@ -197,7 +195,7 @@ class MemoryBank:
         Returns:
             (B, P) float32, not negative.
         """
-        tokens = _level_tokens(features, self.info.blocks)
+        tokens = level_tokens(features, self.info.blocks)
         distances = joined([nearest_distance(tokens[level], self._unit_rows[level]) for level in tokens])
         distances = distances / self.info.typical
         if foreground and self.foreground is not None:
@@ -261,121 +259,8 @@ class MemoryBank:
         return cls(info, levels, foreground, metadata["content_hash"])
 
 
-def nearest_distance(queries: Tensor, rows: Tensor) -> Tensor:
-    """(1 - cos) / 2 to the nearest row, by matrix products over chunks of the rows.
-
-    Args:
-        queries: (B, N, dim), unit.
-        rows: (M, dim), unit, M >= 1.
-
-    Returns:
-        (B, N) float32, in [0, 1].
-    """
-    flat = queries.flatten(0, 1).float()
-    best = torch.full((flat.shape[0],), -1.0, device=flat.device)
-    for chunk in torch.split(rows, max(1, _SIMILARITIES_AT_ONCE // len(flat))):
-        torch.maximum(best, (flat @ chunk.float().T).amax(dim=1), out=best)
-    return ((1 - best) / 2).clamp(0, 1).view(queries.shape[:2])
-
-
-def joined(levels: Sequence[Tensor] | Tensor) -> Tensor:
-    """Weighted geometric mean of the levels' distances.
-
-    Args:
-        levels: distances after each block, the last block last, of any one shape.
-    """
-    weights = [1.0] * (len(levels) - 1) + [_WEIGHT_OF_LAST_BLOCK]
-    logs = [
-        weight * distances.clamp_min(_SMALLEST_DISTANCE).log()
-        for weight, distances in zip(weights, levels, strict=True)
-    ]
-    return (torch.stack(logs).sum(dim=0) / sum(weights)).exp()
-
-
-def greedy_coreset(rows: Tensor, cap: int, seed: int = 0) -> Tensor:
-    """At most `cap` of the rows, so chosen that every row left out is near a kept one (k-centre, greedy).
-
-    The first is the row nearest the mean, then always the one furthest from all chosen so far. Sequential
-    by nature; it runs when a bank is taught, never when a part is judged.
-
-    Args:
-        rows: (M, dim).
-        cap: most rows to keep.
-        seed: of the random projection in which distances are compared.
-    """
-    if len(rows) <= cap:
-        return rows
-    points = _projected(rows.float(), seed)
-    chosen = torch.empty(cap, dtype=torch.int64)
-    chosen[0] = (points - points.mean(dim=0)).square().sum(dim=1).argmin()
-    distance = (points - points[chosen[0]]).square().sum(dim=1)
-    for step in range(1, cap):
-        chosen[step] = distance.argmax()
-        torch.minimum(distance, (points - points[chosen[step]]).square().sum(dim=1), out=distance)
-    return rows[chosen.to(rows.device)]
-
-
-def _projected(rows: Tensor, seed: int) -> Tensor:
-    dimensions = rows.shape[1]
-    if dimensions <= _CORESET_DIMENSIONS:
-        return rows
-    generator = torch.Generator().manual_seed(seed)
-    projection = torch.randn(dimensions, _CORESET_DIMENSIONS, generator=generator)
-    return torch.mm(rows, (projection / _CORESET_DIMENSIONS**0.5).to(rows.device))
-
-
-def _typical_distance(batches: Sequence[dict[str, Tensor]], grids: Sequence[Grid]) -> float:
-    """Mean distance of the patches of a good part to the other good parts, of one part to the rest of itself.
-
-    Args:
-        batches: level name -> (B_i, P_i, c), unit.
-        grids: of each batch.
-    """
-    parts = [
-        {level: tokens[index] for level, tokens in batch.items()}
-        for batch in batches
-        for index in range(len(next(iter(batch.values()))))
-    ]
-    if len(parts) == 1:
-        return max(_SMALLEST_TYPICAL, float(_distances_within(parts[0], grids[0]).mean()))
-    step = -(-len(parts) // _PARTS_LEFT_OUT)
-    left_out = [_distances_to_others(parts, index) for index in range(0, len(parts), step)]
-    return max(_SMALLEST_TYPICAL, float(torch.cat(left_out).mean()))
-
-
-def _distances_to_others(parts: Sequence[dict[str, Tensor]], index: int) -> Tensor:
-    """(P,) of one part, from a bank of all the others."""
-    others = [*parts[:index], *parts[index + 1 :]]
-    levels = [
-        nearest_distance(tokens[None], torch.cat([other[level] for other in others]))
-        for level, tokens in parts[index].items()
-    ]
-    return joined(levels)[0]
-
-
-def _distances_within(part: dict[str, Tensor], grid: Grid) -> Tensor:
-    """(P,) to the nearest patch of the same part that is no neighbour; all that one part can tell."""
-    places = torch.cartesian_prod(torch.arange(grid.rows), torch.arange(grid.cols))
-    near = (places[:, None] - places).abs().amax(dim=2) <= 1
-    levels = []
-    for tokens in part.values():
-        cosines = (tokens @ tokens.T).masked_fill(near.to(tokens.device), -1.0)
-        levels.append(((1 - cosines.amax(dim=1)) / 2).clamp(0, 1))
-    return joined(levels)
-
-
-def _level_tokens(features: ImageFeatures, blocks: Sequence[int]) -> dict[str, Tensor]:
-    """Level name -> (B, P, c) of that block."""
-    tokens = (*features.middle, features.patches)
-    return {_level_name(block): level for block, level in zip(blocks, tokens, strict=True)}
-
-
 def _level_names(blocks: Sequence[int]) -> set[str]:
-    return {_level_name(block) for block in blocks}
-
-
-def _level_name(block: int) -> str:
-    return f"block-{block}"
+    return {level_name(block) for block in blocks}
 
 
 def _tensors(levels: dict[str, Tensor], foreground: Foreground | None) -> list[tuple[str, Tensor]]:

@@ -9,15 +9,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
 from alfa.cli.entry import run
 from alfa.cli.image_batches import image_batches, select_images
 from alfa.cli.options import ConfigOption, LimitOption, SeedOption, SkipOption
 from alfa.cli.outputs import require_writable, writing
 from alfa.errors import BadInput
 from alfa.files import file_hash
-from alfa.memory import DEFAULT_CAP, MemoryBank
+from alfa.memory import MemoryBank
 from alfa.settings import load_model_settings
+from alfa.teaching import DEFAULT_CAP, Teaching
 from alfa.turning import TURNS, turned_copies
 
 app = typer.Typer(help="Memory banks of good parts.", no_args_is_help=True, add_completion=False)
@@ -55,14 +56,15 @@ def teach(
     require_writable("--out", out)
     paths = select_images(images, skip, limit, seed)
     backbone = Backbone.load(settings)
-    features: list[ImageFeatures] = []
-    turned: list[ImageFeatures] = []
+    teaching = Teaching(backbone.patch_blocks, backbone.grid, len(paths), cap)
     for _, pictures in image_batches(paths, "teaching"):
-        features += (encoded for _, encoded in backbone.encode(pictures))
+        for _, encoded in backbone.encode(pictures):
+            teaching.add(encoded)
         copies = [copy for picture in pictures for copy in turned_copies(picture, turns)]
-        turned += (encoded for _, encoded in backbone.encode(copies))
+        for _, encoded in backbone.encode(copies):
+            teaching.add_turned(encoded)
     sources = [file_hash(path) for path in paths]
-    bank = MemoryBank.build(features, backbone, sources, cap, turned=turned, turns=turns)
+    bank = MemoryBank.of(teaching.outcome(), backbone, sources, cap, turns)
     with writing(out):
         bank.save(out)
     print(f"{out}: taught {bank.images} images, bank {bank.content_hash}")

@@ -21,8 +21,9 @@ from alfa.evaluation.datasets import Dataset
 from alfa.files import content_hash, file_hash
 from alfa.images import RgbImage
 from alfa.inspector import Recipe, method_hash, score
-from alfa.memory import DEFAULT_CAP, MemoryBank
+from alfa.memory import MemoryBank
 from alfa.settings import ModelSettings
+from alfa.teaching import DEFAULT_CAP
 
 # Reads images batch by batch; the text says what for, for the progress bar.
 Read = Callable[[list[Path], str], Iterable[tuple[Sequence[Path], Sequence[RgbImage]]]]

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from alfa.backbone import ImageFeatures
 from alfa.errors import BadInput
-from alfa.memory import MemoryBank, greedy_coreset, nearest_distance
+from alfa.memory import MemoryBank
 from alfa.windows import Grid
 
 _GRID = Grid(3, 4)
@@ -53,27 +53,6 @@ def _features(batch: int, seed: int, grid: Grid = _GRID) -> ImageFeatures:
 
 def _bank(batch: int = 2, seed: int = 50) -> MemoryBank:
     return MemoryBank.build([_features(batch, seed)], SOURCE, [f"{index:016x}" for index in range(batch)])
-
-
-@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 40), st.integers(0, 500))
-def test_nearest_distance_equals_brute_force(batch: int, queries: int, rows: int, seed: int) -> None:
-    """(1 - cos) / 2 to every row, then the smallest."""
-    q, r = _unit(batch, queries, 5, seed=seed), _unit(rows, 5, seed=seed + 1)
-    expected = ((1 - functional.cosine_similarity(q[:, :, None], r, dim=-1)) / 2).amin(dim=2)
-    torch.testing.assert_close(nearest_distance(q, r), expected, rtol=1e-4, atol=1e-6)
-
-
-def test_many_rows_are_searched_in_chunks_with_the_same_result() -> None:
-    """4000 queries against 6000 rows exceed one chunk."""
-    q, r = _unit(1, 4000, 4, seed=1), _unit(6000, 4, seed=2)
-    expected = (1 - (q[0] @ r.T).amax(dim=1)) / 2
-    torch.testing.assert_close(nearest_distance(q, r)[0], expected.clamp(0, 1), rtol=1e-4, atol=1e-6)
-
-
-def test_distances_by_hand() -> None:
-    """The same direction is 0 apart, a right angle 1/2, the opposite 1."""
-    queries = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]])
-    assert nearest_distance(queries, torch.tensor([[1.0, 0.0]])).tolist() == [[0.0, 0.5, 1.0]]
 
 
 def _brute_force(tokens: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
@@ -188,32 +167,6 @@ def test_the_cap_bounds_every_level() -> None:
     """Three images have 36 patches a level; the cap of 5 holds each."""
     bank = MemoryBank.build([_features(3, seed=4)], SOURCE, ["x", "y", "z"], cap=5)
     assert {level: len(rows) for level, rows in bank.levels.items()} == {"block-1": 5, "block-2": 5}
-
-
-@given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 200))
-def test_a_coreset_holds_rows_of_the_bank_each_once(rows: int, cap: int, seed: int) -> None:
-    """min(rows, cap) different rows, none invented."""
-    all_rows = _unit(rows, 4, seed=seed)
-    coreset = greedy_coreset(all_rows, cap)
-    places = torch.cdist(coreset, all_rows).argmin(dim=1)
-    assert torch.equal(all_rows[places], coreset)
-    assert len(set(places.tolist())) == min(rows, cap)
-
-
-def test_the_coreset_covers_a_rare_cluster() -> None:
-    """Ninety-nine rows in one place and one in another: a coreset of two has both."""
-    common = functional.normalize(torch.tensor([1.0, 0.0, 0.0]) + 0.01 * _unit(99, 3, seed=1), dim=1)
-    rare = torch.tensor([[0.0, 1.0, 0.0]])
-    coreset = greedy_coreset(torch.cat([common, rare]), cap=2)
-    assert (coreset @ rare[0]).max() == 1
-
-
-def test_a_coreset_of_wide_rows_is_chosen_in_a_projection_and_reproducible() -> None:
-    """Wider than the projection: same seed, same choice; still as many rows as asked."""
-    rows = _unit(50, 200, seed=3)
-    first = greedy_coreset(rows, cap=10, seed=1)
-    assert torch.equal(first, greedy_coreset(rows, cap=10, seed=1))
-    assert first.shape == (10, 200)
 
 
 def test_a_saved_bank_comes_back_the_same(tmp_path: Path) -> None:

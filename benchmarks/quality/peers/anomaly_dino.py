@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from alfa.backbone import ImageFeatures
+from alfa.distances import nearest_distance
 from alfa.evaluation.variants import UndividedScores
-from alfa.memory import nearest_distance
 
 _TOP_SHARE = 0.01
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfa.backbone import ImageFeatures
+from alfa.coreset import greedy_coreset
 from alfa.evaluation.variants import UndividedScores
-from alfa.memory import greedy_coreset
 
 CORESET_SHARE = 0.1
 _NEIGHBOURHOOD = 3

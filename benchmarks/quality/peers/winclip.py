@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from alfa.adaptation import TextEncoder
 from alfa.backbone import ImageFeatures
+from alfa.distances import nearest_distance
 from alfa.evaluation.variants import UndividedScores
-from alfa.memory import nearest_distance
 from alfa.scoring import softmax_score
 from alfa.windows import harmonic_aggregate, harmonic_mean_levels, window_layout
 from benchmarks.quality.peers.compositional_prompts import compositional_prompts

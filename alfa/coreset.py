@@ -1,0 +1,112 @@
+"""Few rows that stand for many: greedy selection, and a stream of rows of which few are held."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Greedy selection compares all rows once per row chosen; distances survive a random projection this wide.
+_DIMENSIONS = 64
+
+
+class RowStream:
+    """Rows that come in batches, of which at most `most` are held, whatever comes.
+
+    Nothing is left out until more rows have come than are held. From then on the rows held are reduced to the
+    cap whenever they are full, so a row left out early was near a row that may itself be left out later: the
+    greatest distance to a kept row can be greater than that of one selection over all.
+
+    Attributes:
+        held: how many rows are held now.
+    """
+
+    def __init__(self, cap: int, most: int, seed: int) -> None:
+        """A stream without rows yet.
+
+        Args:
+            cap: most rows to keep when there are too many.
+            most: rows to hold, more than `cap`: the more, the less often rows are read for a selection.
+            seed: of the random projection in which distances are compared.
+        """
+        self._cap = cap
+        self._most = most
+        self._seed = seed
+        self._batches: list[tuple[Tensor, Tensor]] = []
+        self.held = 0
+        self._complete = True
+
+    def add(self, rows: Tensor, owners: Tensor) -> None:
+        """Take (n, dim) rows, and (n,) int64 numbers of the parts that they are of."""
+        beside_coreset = self._most - self._cap
+        for batch in zip(torch.split(rows, beside_coreset), torch.split(owners, beside_coreset), strict=True):
+            if self.held + len(batch[0]) > self._most:
+                self._reduce()
+            self._batches.append(batch)
+            self.held += len(batch[0])
+
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """(m, dim) rows and (m,) their owners: all that came, or a coreset of at most `cap`."""
+        if not self._complete:
+            self._reduce()
+        return self._joined()
+
+    def _joined(self) -> tuple[Tensor, Tensor]:
+        rows, owners = zip(*self._batches, strict=True)
+        return torch.cat(rows), torch.cat(owners)
+
+    def _reduce(self) -> None:
+        rows, owners = self._joined()
+        chosen = greedy_choice(rows, self._cap, self._seed)
+        self._batches = [(rows[chosen], owners[chosen])]
+        self.held = len(chosen)
+        self._complete = False
+
+
+def greedy_coreset(rows: Tensor, cap: int, seed: int = 0) -> Tensor:
+    """At most `cap` of the rows, so chosen that every row left out is near a kept one.
+
+    Args:
+        rows: (M, dim).
+        cap: most rows to keep.
+        seed: of the random projection in which distances are compared.
+    """
+    return rows if len(rows) <= cap else rows[greedy_choice(rows, cap, seed)]
+
+
+def greedy_choice(rows: Tensor, cap: int, seed: int = 0) -> Tensor:
+    """Which rows a coreset keeps (k-centre, greedy), (min(M, cap),) int64 on the rows' device.
+
+    The first is the row nearest the mean, then always the one furthest from all chosen so far. Sequential
+    by nature; it runs when a bank is taught, never when a part is judged.
+
+    Args:
+        rows: (M, dim).
+        cap: most rows to keep.
+        seed: of the random projection in which distances are compared.
+    """
+    if len(rows) <= cap:
+        return torch.arange(len(rows), device=rows.device)
+    points = _projected(rows.float(), seed)
+    norms = points.square().sum(dim=1)
+    furthest = (points - points.mean(dim=0)).square().sum(dim=1).argmin()
+    distance = torch.full_like(norms, torch.inf)
+    to_chosen = torch.empty_like(norms)
+    chosen = torch.empty(cap, dtype=torch.int64, device=rows.device)
+    for step in range(cap):
+        chosen[step] = furthest
+        # |p - c|^2 = |p|^2 - 2 p.c + |c|^2 reads every point once and writes no differences.
+        torch.addmv(norms, points, points[furthest], alpha=-2, out=to_chosen)
+        torch.minimum(distance, to_chosen.add_(norms[furthest]), out=distance)
+        # Its own distance is only nearly 0 by that sum, and equal rows are all at 0: none is chosen twice.
+        distance[furthest] = -torch.inf
+        furthest = distance.argmax()
+    return chosen
+
+
+def _projected(rows: Tensor, seed: int) -> Tensor:
+    dimensions = rows.shape[1]
+    if dimensions <= _DIMENSIONS:
+        return rows
+    generator = torch.Generator().manual_seed(seed)
+    projection = torch.randn(dimensions, _DIMENSIONS, generator=generator)
+    return torch.mm(rows, (projection / _DIMENSIONS**0.5).to(rows.device))
