@@ -26,8 +26,7 @@ from benchmarks.machine import this_machine
 from benchmarks.report import Outcome, as_json, as_markdown, line, summary, table
 from benchmarks.suite import Effort
 
-# By name, the module that has it as `BENCHMARK`. Only its own process imports it, so that a missing peer stops
-# no other.
+# By name, the module that has `BENCHMARK`. Only its own process imports it: no missing peer stops others.
 # The soak takes long, and is a command of its own (benchmarks/soak.py).
 ALL = {
     "matmul": "benchmarks.matmul",
