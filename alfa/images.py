@@ -77,15 +77,24 @@ def to_rgb(array: NDArray[np.uint8], colour: Colour) -> RgbImage:
     Raises:
         BadInput: the shape or the type is another.
     """
+    require_layout(array, colour)
+    if colour == "grey":
+        return cv2.cvtColor(array, cv2.COLOR_GRAY2RGB)  # type: ignore[no-any-return]
+    if colour == "bgr":
+        return cv2.cvtColor(array, cv2.COLOR_BGR2RGB)  # type: ignore[no-any-return]
+    return np.ascontiguousarray(array)
+
+
+def require_layout(array: NDArray[np.uint8], colour: Colour) -> None:
+    """Refuse an array that cannot be an image of this channel order, as `to_rgb` wants it.
+
+    Raises:
+        BadInput: the shape or the type is another.
+    """
     shape_fits = array.shape[2:] in ((), (1,)) if colour == "grey" else array.shape[2:] == (3,)
     if array.ndim not in (2, 3) or not shape_fits or array.dtype != np.uint8:
         given = f"{array.dtype} {array.shape}"
         raise BadInput("image", "shape", given, f"does not fit 8-bit {colour}; expected HxW or HxWx3 bytes")
-    if colour == "grey":
-        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
-    if colour == "bgr":
-        return cv2.cvtColor(array, cv2.COLOR_BGR2RGB)  # type: ignore[no-any-return]
-    return np.ascontiguousarray(array)
 
 
 def _check_whole(path: Path, max_pixels: int) -> None:

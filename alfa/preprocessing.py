@@ -1,10 +1,14 @@
-"""Captured images to what the tower reads: resized to a patch grid of their own shape, and normalised."""
+"""Captured images to what the tower reads: resized to a patch grid of their own shape, and normalised.
+
+A captured image is large and what the tower reads is small, so it is read once, by the resize, and never
+copied: channels are put in order where the image is small, and the normalising is left to the device.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,12 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alfa.files import content_hash
+from alfa.images import Colour, RgbImage, require_layout, to_rgb
 from alfa.windows import Grid
 
 # Part of the hash: a bank made with another way of resizing must not fit.
 _RESIZE = "area when shrinking, else cubic"
 # A part longer than this many times its width is squashed after all: fewer rows of patches show nothing.
 _FEWEST_ROWS = 4
+# One is filled while another is still on its way to the GPU.
+_STAGING_BUFFERS = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +65,10 @@ class Frontend:
 
 
 class Preprocessor:
-    """Resizes and normalises. Not for several threads at once: `prepare` reuses its buffer.
+    """Resizes and normalises.
+
+    `fit` may be called from any thread, also while another is in `batches`; `batches` and `prepare` reuse
+    their staging buffers and are for one thread at a time.
 
     Attributes:
         hash: 16 hex digits naming size, resizing and normalisation.
@@ -69,7 +79,7 @@ class Preprocessor:
         self._device = device
         self._dtype = dtype
         self._gain, self._shift = _normalisation(frontend.mean, frontend.std, device)
-        self._staging = torch.empty(0, dtype=torch.uint8)
+        self._staging = deque(_Staging(device) for _ in range(_STAGING_BUFFERS))
         self.hash = _hash(frontend)
 
     def grid_for(self, height: int, width: int) -> Grid:
@@ -91,41 +101,84 @@ class Preprocessor:
         along = min(round(math.sqrt(whole.patches * longer / shorter)), whole.patches // fewest)
         return Grid(across, along) if height <= width else Grid(along, across)
 
-    def prepare(self, images: Sequence[NDArray[np.uint8]]) -> list[PixelBatch]:
-        """Resize and normalise; images that get the same grid go into the same batch.
+    def prepare(self, images: Sequence[RgbImage]) -> list[PixelBatch]:
+        """`fit` and `batches` of RGB images (H, W, 3) of any sizes.
+
+        Raises:
+            BadInput: another shape or type.
+        """
+        return self.batches([self.fit(image) for image in images])
+
+    def fit(self, image: NDArray[np.uint8], colour: Colour = "rgb") -> RgbImage:
+        """The image at the size of its patch grid, (h, w, 3) RGB.
+
+        Channels are resized each for itself, so it is the same whether they are put in order before or after;
+        it is done where the image is the smaller one.
 
         Args:
-            images: RGB, uint8, (H, W, 3), of any sizes.
+            image: (H, W, 3) for "rgb" and "bgr", (H, W) or (H, W, 1) for "grey"; may be read-only.
+            colour: its channel order.
+
+        Raises:
+            BadInput: the shape or the type is another.
         """
-        groups: defaultdict[Grid, list[int]] = defaultdict(list)
-        for position, image in enumerate(images):
-            groups[self.grid_for(*image.shape[:2])].append(position)
+        require_layout(image, colour)
+        grid, patch = self.grid_for(*image.shape[:2]), self._frontend.patch_size
+        size = (grid.cols * patch, grid.rows * patch)
+        if image.shape[0] * image.shape[1] > size[0] * size[1]:
+            return to_rgb(cv2.resize(image, size, interpolation=cv2.INTER_AREA), colour)
+        return cv2.resize(to_rgb(image, colour), size, interpolation=cv2.INTER_CUBIC)  # type: ignore[no-any-return]
+
+    def batches(self, fitted: Sequence[RgbImage]) -> list[PixelBatch]:
+        """Normalise on the device; images of the same size go into the same batch.
+
+        Args:
+            fitted: as `fit` gives them.
+        """
+        groups: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+        for position, image in enumerate(fitted):
+            groups[image.shape].append(position)
         return [
-            PixelBatch(tuple(positions), self._pixels([images[each] for each in positions], grid))
-            for grid, positions in groups.items()
+            PixelBatch(tuple(positions), self._normalised([fitted[each] for each in positions]))
+            for positions in groups.values()
         ]
 
-    def _pixels(self, images: Sequence[NDArray[np.uint8]], grid: Grid) -> Tensor:
-        """(n, 3, h, w) of images that share a grid."""
-        patch = self._frontend.patch_size
-        size = (grid.cols * patch, grid.rows * patch)
-        staging = self._staging_for(len(images), size[1], size[0])
-        # The one loop over images: every camera may have its own size.
-        for image, target in zip(images, staging.numpy(), strict=True):
-            shrinking = image.shape[0] * image.shape[1] > size[0] * size[1]
-            cv2.resize(
-                image, size, dst=target, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-            )
-        pixels = staging.to(self._device).permute(0, 3, 1, 2).to(torch.float32)
+    def _normalised(self, fitted: Sequence[RgbImage]) -> Tensor:
+        """(n, 3, h, w) of images of one size."""
+        self._staging.rotate()
+        pixels = self._staging[0].upload(fitted).permute(0, 3, 1, 2).to(torch.float32)
         return torch.addcmul(self._shift, pixels, self._gain).to(self._dtype)
 
-    def _staging_for(self, count: int, height: int, width: int) -> Tensor:
-        """(count, height, width, 3) of the reused buffer, page-locked where a GPU fetches it."""
-        needed = count * height * width * 3
-        if self._staging.numel() < needed:
-            pinned = self._device.type == "cuda"
-            self._staging = torch.empty(needed, dtype=torch.uint8, pin_memory=pinned)
-        return self._staging[:needed].view(count, height, width, 3)
+
+class _Staging:
+    """A buffer in which images are put side by side, so that they reach the device as one copy.
+
+    For a GPU it is page-locked and the copy is not waited for; it is filled again when the GPU has it. On the
+    CPU it is what the normalising reads, and free when that has returned.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._on_gpu = device.type == "cuda"
+        self._buffer = torch.empty(0, dtype=torch.uint8)
+        self._fetched = torch.cuda.Event() if self._on_gpu else None  # type: ignore[no-untyped-call]
+
+    def upload(self, fitted: Sequence[RgbImage]) -> Tensor:
+        """(n, h, w, 3) uint8 on the device."""
+        if self._fetched is not None:
+            self._fetched.synchronize()
+        staged = self._room_for(len(fitted), *fitted[0].shape)
+        np.stack(fitted, out=staged.numpy())
+        on_device = staged.to(self._device, non_blocking=self._on_gpu)
+        if self._fetched is not None:
+            self._fetched.record(torch.cuda.current_stream(self._device))
+        return on_device
+
+    def _room_for(self, *shape: int) -> Tensor:
+        needed = math.prod(shape)
+        if self._buffer.numel() < needed:
+            self._buffer = torch.empty(needed, dtype=torch.uint8, pin_memory=self._on_gpu)
+        return self._buffer[:needed].view(shape)
 
 
 def _normalisation(

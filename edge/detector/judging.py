@@ -12,7 +12,6 @@ import torch
 
 from alfa.backbone import ImageFeatures
 from alfa.errors import AlfaError
-from alfa.images import to_rgb
 from alfa.inspector import Inspection, judge
 from alfa.preprocessing import PixelBatch
 from edge.detector.recipes import LineRecipe, Loaded
@@ -62,7 +61,8 @@ class BatchJudge:
 
     def _judge_together(self, frames: Sequence[Frame], recipes: Mapping[str, LineRecipe]) -> list[Answer]:
         begun = time.monotonic_ns()
-        batches = self._backbone.preprocessor.prepare([to_rgb(f.pixels, f.header.colour) for f in frames])
+        preprocessor = self._backbone.preprocessor
+        batches = preprocessor.batches([preprocessor.fit(f.pixels, f.header.colour) for f in frames])
         prepared = time.monotonic_ns()
         features = [self._encode(batch) for batch in batches]
         encoded = time.monotonic_ns()
@@ -103,7 +103,7 @@ def _by_line(
 
 
 def _sizes(frames: Sequence[Frame]) -> list[tuple[int, int]]:
-    return [(frame.header.height, frame.header.width) for frame in frames]
+    return [frame.header.captured_size for frame in frames]
 
 
 def _failed(frame: Frame, recipes: Mapping[str, LineRecipe], error: BaseException) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from alfa.backbone import Backbone
+from alfa.errors import BadInput
+from alfa.images import Colour
 from alfa.settings import ModelSettings
 
 
@@ -36,6 +39,63 @@ def test_a_picture_of_the_models_size_is_not_resampled(tiny_backbone: Backbone) 
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
     back = pixels.permute(1, 2, 0) * torch.tensor(std) + torch.tensor(mean)
     torch.testing.assert_close((back * 255).round().byte(), torch.from_numpy(picture))
+
+
+_SIDES = st.integers(16, 120)
+
+
+@given(height=_SIDES, width=_SIDES, seed=st.integers(0, 99))
+def test_bgr_gives_the_same_pixels_as_rgb(
+    tiny_backbone: Backbone, height: int, width: int, seed: int
+) -> None:
+    """Byte for byte, shrunk or enlarged: the channel order of the camera does not touch the score."""
+    rgb = _picture(height, width, seed)
+    bgr = np.ascontiguousarray(rgb[:, :, ::-1])
+    preprocessor = tiny_backbone.preprocessor
+    np.testing.assert_array_equal(preprocessor.fit(bgr, "bgr"), preprocessor.fit(rgb))
+
+
+@given(height=_SIDES, width=_SIDES, seed=st.integers(0, 99))
+def test_grey_gives_the_same_pixels_as_three_equal_channels(
+    tiny_backbone: Backbone, height: int, width: int, seed: int
+) -> None:
+    """A bank taught from grey image files fits a grey camera to the last bit."""
+    grey = _picture(height, width, seed)[:, :, :1]
+    preprocessor = tiny_backbone.preprocessor
+    np.testing.assert_array_equal(
+        preprocessor.fit(np.ascontiguousarray(grey), "grey"),
+        preprocessor.fit(np.repeat(grey, 3, axis=2)),
+    )
+
+
+def test_a_read_only_view_of_a_message_is_read_as_it_lies(tiny_backbone: Backbone) -> None:
+    """Frames arrive as views of memory that may not be written to."""
+    picture = _picture(100, 80)
+    view = np.frombuffer(picture.tobytes(), np.uint8).reshape(picture.shape)
+    assert not view.flags.writeable
+    np.testing.assert_array_equal(
+        tiny_backbone.preprocessor.fit(view), tiny_backbone.preprocessor.fit(picture)
+    )
+
+
+@pytest.mark.parametrize("colour", ["rgb", "bgr", "grey"])
+def test_a_large_frame_is_not_copied(tiny_backbone: Backbone, colour: Colour) -> None:
+    """Of a 12-megapixel frame, less than a hundredth of its size is allocated while it is fitted."""
+    shape = (3000, 4000, 1 if colour == "grey" else 3)
+    frame = np.zeros(shape, np.uint8)
+    tracemalloc.start()
+    try:
+        tiny_backbone.preprocessor.fit(frame, colour)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < frame.nbytes / 100
+
+
+def test_an_array_that_is_no_image_of_its_colour_is_refused(tiny_backbone: Backbone) -> None:
+    """Before anything is resized, with the shape that was given."""
+    with pytest.raises(BadInput, match=r"\(40, 30, 3\).*grey"):
+        tiny_backbone.preprocessor.fit(_picture(40, 30), "grey")
 
 
 def test_pictures_of_different_sizes_share_a_batch_and_results_outlive_the_buffer(
