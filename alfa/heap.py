@@ -25,4 +25,5 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     wishes = ((_M_MMAP_THRESHOLD, _KEPT_BYTES), (_M_TRIM_THRESHOLD, _KEPT_BYTES), (_M_ARENA_MAX, 1))
-    return all([mallopt(wish, value) == 1 for wish, value in wishes])
+    taken = [mallopt(wish, value) == 1 for wish, value in wishes]
+    return all(taken)

@@ -1,6 +1,8 @@
 """The wire format: pure encode and decode of every message that crosses a socket.
 
     frame/{line}/      | msgpack FrameHeader | raw pixels
+    frame/{line}/      | msgpack FrameHeader | empty            | msgpack SlotRef, pixels in shared memory
+    lease/{line}/      | msgpack Lease                         (detector -> camera: what it still reads)
     verdict/{line}/    | msgpack Verdict
     map/{line}/        | msgpack MapHeader   | float16 map      | JPEG of the judged image, or empty
     beat/{svc}/{line}/ | msgpack Beat
@@ -32,6 +34,7 @@ MAX_HEADER_BYTES = 64 * 1024
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 65_535
 MAX_MAP_SIDE = 8192
+MAX_SLOTS = 64
 MAX_JPEG_BYTES = 64 * 1024 * 1024
 LONGEST_TEXT = 1000  # characters
 LONGEST_PART_ID = 64  # characters
@@ -39,6 +42,7 @@ LONGEST_PART_ID = 64  # characters
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 _REPLAY_TOPIC = re.compile(f"replay/{NAME_PATTERN.strip('^$')}/".encode())
 _MAX_HEADER_ITEMS = 4096
+_SHARED_FRAME_PARTS = 4
 
 Part: TypeAlias = bytes | memoryview
 Line: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -146,6 +150,12 @@ class TooLarge(DecodeError):
     reason = "too_large"
 
 
+class SlotLost(DecodeError):
+    """Pixels in shared memory that are gone, overwritten, or lent to another reader."""
+
+    reason = "slot_lost"
+
+
 # A later minor version may add fields; an older reader then ignores them.
 _LENIENT = ConfigDict(extra="ignore")
 
@@ -167,12 +177,48 @@ class FrameHeader:
     colour: Literal["rgb", "bgr", "grey"]
     part_id: PartId = ""
     trigger: Text = ""
+    captured_height: Annotated[int, Field(ge=0, le=MAX_SIDE)] = 0  # where the camera shrank the image, else 0
+    captured_width: Annotated[int, Field(ge=0, le=MAX_SIDE)] = 0
     v: int = VERSION
 
     @property
     def key(self) -> tuple[str, int, int]:
         """What makes a part unique on this plant: (line, epoch, seq)."""
         return self.line, self.epoch, self.seq
+
+    @property
+    def captured_size(self) -> tuple[int, int]:
+        """(height, width) of the image as captured: what regions are told in."""
+        return self.captured_height or self.height, self.captured_width or self.width
+
+
+@with_config(_LENIENT)
+@dataclass(frozen=True, slots=True)
+class SlotRef:
+    """Where a frame's pixels lie in shared memory, and for whom (`edge.ring`)."""
+
+    ring: Counter  # random per ring: names its files
+    index: Annotated[int, Field(ge=0, lt=MAX_SLOTS)]
+    length: Annotated[int, Field(ge=1, le=MAX_PIXELS * 3)]  # bytes
+    stamp: Annotated[int, Field(ge=1, lt=2**63)]  # counts the ring's frames; the slot carries the same
+    holder: Counter  # the reader for whom the slot is kept until it says that it is done
+    v: int = VERSION
+
+
+@with_config(_LENIENT)
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a reader has of a ring: the whole state each time, so that none of these messages must arrive.
+
+    A slot with a stamp of at most `seen` that is not in `held` is free again.
+    """
+
+    line: Line
+    holder: Annotated[int, Field(ge=1, lt=2**63)]
+    ring: Counter = 0  # 0: none yet; the reader only says that it can read one
+    seen: Counter = 0
+    held: Annotated[tuple[Counter, ...], Field(max_length=MAX_SLOTS)] = ()
+    v: int = VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +314,9 @@ class MapHeader:
     median: float = 0.0
     threshold: float = 0.5
     dtype: Literal["float16"] = "float16"
+    # Of the image as captured, in which the verdict's region is told; the picture may be smaller. 0: unknown.
+    captured_height: Annotated[int, Field(ge=0, le=MAX_SIDE)] = 0
+    captured_width: Annotated[int, Field(ge=0, le=MAX_SIDE)] = 0
     v: int = VERSION
 
 
@@ -309,7 +358,7 @@ class ReplayRequest:
     v: int = VERSION
 
 
-_Header = TypeVar("_Header", FrameHeader, Verdict, MapHeader, Beat, ReplayRequest)
+_Header = TypeVar("_Header", FrameHeader, SlotRef, Lease, Verdict, MapHeader, Beat, ReplayRequest)
 
 
 def missing_verdict(line: str, epoch: int, seq: int, fault: FaultReason, detail: str) -> Verdict:
@@ -322,6 +371,11 @@ def missing_verdict(line: str, epoch: int, seq: int, fault: FaultReason, detail:
 def frame_topic(line: str) -> bytes:
     """`frame/{line}/`."""
     return f"frame/{line}/".encode()
+
+
+def lease_topic(line: str) -> bytes:
+    """`lease/{line}/`."""
+    return f"lease/{line}/".encode()
 
 
 def verdict_topic(line: str) -> bytes:
@@ -350,6 +404,20 @@ def encode_frame(frame: Frame) -> list[Part]:
     return [frame_topic(frame.header.line), _pack(frame.header), pixels.data.cast("B")]
 
 
+def encode_shared_frame(header: FrameHeader, slot: SlotRef) -> list[Part]:
+    """Topic, header, nothing, slot: a frame whose pixels lie in shared memory."""
+    return [frame_topic(header.line), _pack(header), b"", _pack(slot)]
+
+
+def slot_of(parts: Sequence[Part]) -> SlotRef | None:
+    """The slot that a frame message refers to; None where its pixels are in the message.
+
+    Raises:
+        DecodeError: one of its subclasses.
+    """
+    return _unpack(parts[3], SlotRef) if len(parts) == _SHARED_FRAME_PARTS else None
+
+
 def decode_frame(parts: Sequence[Part]) -> Frame:
     """The reverse of `encode_frame`; `pixels` is a read-only view of the third part.
 
@@ -363,8 +431,28 @@ def decode_frame(parts: Sequence[Part]) -> Frame:
         raise MalformedHeader(f"{header.channels} channels cannot be {header.colour}")
     if header.height * header.width > MAX_PIXELS:
         raise TooLarge(f"{header.width} x {header.height} pixels; at most {MAX_PIXELS}")
+    captured_height, captured_width = header.captured_size
+    if captured_height < header.height or captured_width < header.width:
+        raise MalformedHeader("captured_height, captured_width: smaller than the image that was sent")
     shape = (header.height, header.width, header.channels)
     return Frame(header, _array(payload, np.dtype(np.uint8), shape))
+
+
+def encode_lease(lease: Lease) -> list[Part]:
+    """Topic and header."""
+    return [lease_topic(lease.line), _pack(lease)]
+
+
+def decode_lease(parts: Sequence[Part]) -> Lease:
+    """The reverse of `encode_lease`.
+
+    Raises:
+        DecodeError: one of its subclasses.
+    """
+    topic, packed = _expect(parts, 2)
+    lease = _unpack(packed, Lease)
+    _check_topic(topic, lease_topic(lease.line))
+    return lease
 
 
 def encode_verdict(verdict: Verdict) -> list[Part]:
@@ -472,11 +560,11 @@ def decode_replay(parts: Sequence[Part]) -> list[Verdict]:
 
 
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (FrameHeader, Verdict, MapHeader, Beat, ReplayRequest)
+    kind: TypeAdapter(kind) for kind in (FrameHeader, SlotRef, Lease, Verdict, MapHeader, Beat, ReplayRequest)
 }
 
 
-def _pack(header: FrameHeader | Verdict | MapHeader | Beat | ReplayRequest) -> bytes:
+def _pack(header: FrameHeader | SlotRef | Lease | Verdict | MapHeader | Beat | ReplayRequest) -> bytes:
     packed: bytes = msgpack.packb(dataclasses.asdict(header))
     return packed
 

@@ -20,11 +20,13 @@ from pydantic_settings import (
 from alfa.errors import BadInput
 from alfa.settings import LlmSettings, ModelSettings, first_problem, read_toml
 from edge.messages import NAME_PATTERN
+from edge.ring import ring_stem
 
 # sun_path holds 108 bytes; the longest socket name we add to the runtime directory must fit beside it.
 _LONGEST_SOCKET_PATH = 107
 # OpenCV takes a C int, the hundreds of which are its choice of API.
 _LARGEST_DEVICE_NUMBER = 99
+_SMALLEST_MAX_SIDE = 64
 
 
 class _Table(BaseModel):
@@ -37,6 +39,7 @@ class PathSettings(_Table):
     prompts: Path = Field(Path("prompts"), description="directory of prompt files, one TOML a class")
     state: Path = Field(Path("var"), description="record, evidence, banks and calibrations (StateDirectory)")
     runtime: Path = Field(Path("run"), description="ipc sockets (RuntimeDirectory), made with mode 0750")
+    frames: Path = Field(Path("/dev/shm"), description="large frames on their way to the detector; a tmpfs")  # noqa: S108
 
 
 class FolderSource(_Table):
@@ -121,8 +124,24 @@ class LineSettings(_Table):
         "every", description="every: a full queue is a FAULT; latest: the newest frame wins"
     )
     free_running: bool = Field(False, description="with `latest`: skipped frames are counted, not FAULTs")
+    max_side: int = Field(
+        0,
+        ge=0,
+        le=65_535,
+        description="the camera shrinks larger images to this longer side before it sends them; 0: never. "
+        "Teach and calibrate on images of the same size",
+    )
+    frame_buffer_mb: int = Field(512, ge=1, le=65_536, description="most that frames take on their way")
+    shared_frames: bool = Field(True, description="large frames go through shared memory, not the socket")
     max_age_ms: int = Field(10_000, ge=1, le=3_600_000, description="an older frame is FAULT(stale)")
     alarm: AlarmSettings = AlarmSettings()
+
+    @field_validator("max_side")
+    @classmethod
+    def _enough_is_left(cls, max_side: int) -> int:
+        if 0 < max_side < _SMALLEST_MAX_SIDE:
+            raise ValueError(f"leaves too little to judge; give 0 or at least {_SMALLEST_MAX_SIDE}")
+        return max_side
 
 
 class DetectorSettings(_Table):
@@ -223,6 +242,10 @@ class Settings(BaseSettings):
     def camera_endpoint(self, line: str) -> str:
         """Where the line's camera publishes `frame/` and `beat/camera/`."""
         return f"ipc://{self.paths.runtime}/camera-{line}.sock"
+
+    def frames_stem(self, line: str) -> Path:
+        """What the names of the line's shared frames begin with."""
+        return ring_stem(self.paths.frames, self.camera_endpoint(line))
 
     def detector_endpoint(self, detector: str) -> str:
         """Where the detector publishes `verdict/` and `beat/detector/`."""

@@ -1,6 +1,7 @@
 """Every ZeroMQ socket of the line is made here: kind, high-water marks, limits, who binds.
 
-    camera    XPUB binds     frame/, beat/camera/        -> detector (SUB), results (SUB, beats only)
+    camera    XPUB binds     frame/, beat/camera/        -> detector (XSUB), results (SUB, beats only)
+              the same way up: lease/                    <- detector
     detector  PUB  binds     verdict/, beat/detector/    -> results, edge-watch, anyone (SUB)
     detector  PUB  binds     map/                        -> results, anyone (SUB)
     detector  ROUTER binds   replay/                     <- results (DEALER), any late subscriber
@@ -27,12 +28,13 @@ from edge.messages import Part
 
 Socket: TypeAlias = zmq.Socket[bytes]
 
-FRAME_HWM = 16  # frames that may wait in a pipe: 16 x 36 MB of 12-megapixel colour is the memory bound
+FRAME_HWM = 16  # frames that may wait in a pipe, where they are small; of large ones fewer (`limit_waiting`)
 VERDICT_HWM = 10_000
 BEAT_HWM = 100
 MAP_HWM = 64  # of some megabytes each where the judged image is large
 MAX_MESSAGE_BYTES = 512 * 1024 * 1024  # a larger part closes the connection before it is read
 _IPC = "ipc://"
+_SUBSCRIBE = b"\x01"
 _DIRECTORY_MODE = 0o750
 
 
@@ -69,8 +71,8 @@ class Sockets:
         return socket
 
     def watched_publisher(self, endpoint: str, hwm: int) -> Socket:
-        """Like `publisher`, and one can `receive` a topic's first subscription (byte 1, then the topic) and
-        the end of its last one (byte 0, then the topic).
+        """Like `publisher`, and one can `receive` a topic's first subscription (byte 1, then the topic), the
+        end of its last one (byte 0, then the topic), and what a `speaking_subscriber` sends.
 
         Raises:
             Fault: the endpoint is in use by another process, or cannot be made.
@@ -86,6 +88,15 @@ class Sockets:
             socket.setsockopt(zmq.SUBSCRIBE, topic)
         for endpoint in endpoints:
             socket.connect(endpoint)
+        return socket
+
+    def speaking_subscriber(self, endpoints: Iterable[str], topics: Iterable[bytes], hwm: int) -> Socket:
+        """Like `subscriber`; what is sent on it goes up to every watched publisher it is connected to."""
+        socket = self._socket(zmq.XSUB, hwm)
+        for endpoint in endpoints:
+            socket.connect(endpoint)
+        for topic in topics:
+            socket.send(_SUBSCRIBE + topic)
         return socket
 
     def replay_server(self, endpoint: str) -> Socket:
@@ -148,6 +159,11 @@ class Sockets:
 def send(socket: Socket, parts: list[Part]) -> None:
     """Send one multipart message without copying large parts; the caller must not change them afterwards."""
     socket.send_multipart(parts, copy=False)
+
+
+def limit_waiting(socket: Socket, messages: int) -> None:
+    """Let fewer messages wait for each subscriber from now on, than the socket was made with."""
+    socket.setsockopt(zmq.SNDHWM, messages)
 
 
 def offer(socket: Socket, parts: list[Part]) -> bool:

@@ -18,10 +18,12 @@ from edge.camera.sources.base import End, ImageSource
 from edge.camera.sources.choice import make_source
 from edge.lifecycle import Heart, Lifecycle, configure_logging, new_epoch
 from edge.messages import ServiceState
+from edge.ring import FrameRing
 from edge.settings import Settings, load_settings
 from edge.sockets import FRAME_HWM, Sockets
 
 _TICK_S = 0.05
+_BYTES_PER_MB = 1 << 20
 
 app = typer.Typer(add_completion=False)
 
@@ -43,7 +45,7 @@ def camera(
         _open(source, line, config)
         with Lifecycle() as lifecycle, Sockets() as sockets:
             heart = Heart("camera", line, new_epoch())
-            sink = FrameSink(sockets.watched_publisher(settings.camera_endpoint(line), FRAME_HWM), heart, log)
+            sink = _sink(sockets, settings, line, heart, log)
             gate = DetectorGate(sockets, settings, line) if wait_for_detector else None
             lifecycle.ready(f"capturing {line}")
             log.info("started", epoch=heart.epoch, source=settings.lines[line].source.kind)
@@ -83,6 +85,17 @@ def _open(source: ImageSource, line: str, config: Path) -> None:
         raise BadInput(config, f"lines.{line}.source.path", error.where, error.advice) from error
     except Fault as error:
         raise Fault(error.name, f"lines.{line}.source.{error.detail}") from error
+
+
+def _sink(
+    sockets: Sockets, settings: Settings, line: str, heart: Heart, log: structlog.stdlib.BoundLogger
+) -> FrameSink:
+    of_line = settings.lines[line]
+    buffer_bytes = of_line.frame_buffer_mb * _BYTES_PER_MB
+    # The endpoint first: who holds it may remove what an earlier camera left of its ring.
+    publisher = sockets.watched_publisher(settings.camera_endpoint(line), FRAME_HWM)
+    ring = FrameRing(settings.frames_stem(line), buffer_bytes) if of_line.shared_frames else None
+    return FrameSink(publisher, heart, log, max_side=of_line.max_side, buffer_bytes=buffer_bytes, ring=ring)
 
 
 def _hold(gate: DetectorGate | None, sink: FrameSink, lifecycle: Lifecycle) -> None:

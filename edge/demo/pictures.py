@@ -28,14 +28,22 @@ def _write_overlay(verdict: Verdict, anomaly_map: AnomalyMap, path: Path) -> Non
     image = cv2.imdecode(np.frombuffer(anomaly_map.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise Fault("demo_picture_broken", f"the map message of part {verdict.seq} holds no readable JPEG")
-    header, found = anomaly_map.header, verdict.region
-    region = None if found is None else Region(found.x, found.y, found.width, found.height, found.area)
+    header = anomaly_map.header
     text = f"{verdict.result} {verdict.score:.3f} / {verdict.threshold:.3f}"
     picture = overlay(
         image.astype(np.uint8, copy=False),
         anomaly_map.values,
-        region,
+        _region_in(image.shape[1] / (header.captured_width or image.shape[1]), verdict),
         (header.median, header.threshold),
         text,
     )
     cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+
+def _region_in(scale: float, verdict: Verdict) -> Region | None:
+    """The verdict's region, which is told in pixels as captured, in a picture that may have been shrunk."""
+    found = verdict.region
+    if found is None:
+        return None
+    x, y, width, height = (round(scale * side) for side in (found.x, found.y, found.width, found.height))
+    return Region(x, y, max(1, width), max(1, height), max(1, round(scale * scale * found.area)))

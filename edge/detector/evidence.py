@@ -47,6 +47,7 @@ def picture(
         quality: of the JPEG, 0-100.
     """
     values = inspection.anomaly_map if inspection is not None and inspection.finite else _NO_MAP
+    captured_height, captured_width = frame.header.captured_size
     header = MapHeader(
         line=verdict.line,
         epoch=verdict.epoch,
@@ -56,6 +57,8 @@ def picture(
         width=values.shape[1],
         median=scale[0],
         threshold=scale[1],
+        captured_height=captured_height,
+        captured_width=captured_width,
     )
     return AnomalyMap(header, values, encode_jpeg(frame, quality))
 

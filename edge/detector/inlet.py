@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import structlog
 
+from edge.detector.frame_source import FrameSource
 from edge.detector.line import Line
 from edge.detector.outlet import Outlet
 from edge.detector.queues import Displaced, FrameQueues
 from edge.detector.verdicts import fault
-from edge.messages import DecodeError, FaultReason, Frame, Part, decode_frame
+from edge.messages import DecodeError, FaultReason, Frame, Part
 from edge.settings import LineSettings
-from edge.sockets import Socket, receive
 
 # Bounds the time between two beats when frames come faster than they are taken.
 _FRAMES_A_PASS = 64
@@ -22,7 +22,7 @@ class Inlet:
     """Takes frames of all lines.
 
     Args:
-        frames: SUB socket.
+        frames: of all lines' cameras.
         lines: by name; those whose topics are subscribed to.
         settings: of the lines.
         queues: where frames wait for the worker.
@@ -32,7 +32,7 @@ class Inlet:
 
     def __init__(
         self,
-        frames: Socket,
+        frames: FrameSource,
         lines: Mapping[str, Line],
         settings: Mapping[str, LineSettings],
         queues: FrameQueues,
@@ -48,12 +48,13 @@ class Inlet:
 
     def take(self) -> None:
         """Take the frames that are there, up to a bound; never blocks."""
+        self._frames.tell()
         for _ in range(_FRAMES_A_PASS):
-            parts = receive(self._frames)
+            parts = self._frames.receive()
             if parts is None:
                 return
             try:
-                frame = decode_frame(parts)
+                frame = self._frames.decode(parts)
             except DecodeError as error:
                 self._count_undecodable(parts, error)
             else:

@@ -16,6 +16,7 @@ import zmq
 
 from alfa.errors import AlfaError, Fault
 from edge.background import in_background
+from edge.detector.frame_source import FrameSource
 from edge.detector.inlet import Inlet
 from edge.detector.line import Line
 from edge.detector.model import Model
@@ -72,10 +73,15 @@ class DetectorService:
             self._lines,
             log,
         )
-        frames = sockets.subscriber(
+        frames = sockets.speaking_subscriber(
             map(settings.camera_endpoint, self._lines), map(frame_topic, self._lines), FRAME_HWM
         )
-        self._inlet = Inlet(frames, self._lines, self._line_settings, self._queues, self._outlet, log)
+        shared = {
+            line: settings.frames_stem(line) for line, its in self._line_settings.items() if its.shared_frames
+        }
+        self._inlet = Inlet(
+            FrameSource(frames, shared), self._lines, self._line_settings, self._queues, self._outlet, log
+        )
         self._outbox: SimpleQueue[Output] = SimpleQueue()
         self._woken, self._waker = sockets.wake_pair(f"detector-{name}")
         self._poller = zmq.Poller()

@@ -24,6 +24,7 @@ from edge.messages import (
     FaultReason,
     Frame,
     FrameHeader,
+    Lease,
     MalformedHeader,
     MapHeader,
     Part,
@@ -32,6 +33,7 @@ from edge.messages import (
     ReplayRequest,
     Result,
     ServiceState,
+    SlotRef,
     Timings,
     TooLarge,
     UnknownVersion,
@@ -41,18 +43,22 @@ from edge.messages import (
     WrongTopic,
     decode_beat,
     decode_frame,
+    decode_lease,
     decode_map,
     decode_replay,
     decode_replay_request,
     decode_verdict,
     encode_beat,
     encode_frame,
+    encode_lease,
     encode_map,
     encode_replay,
     encode_replay_request,
+    encode_shared_frame,
     encode_verdict,
     fault_code,
     frame_topic,
+    slot_of,
 )
 
 DECODERS: tuple[Callable[[Sequence[Part]], Any], ...] = (
@@ -62,6 +68,7 @@ DECODERS: tuple[Callable[[Sequence[Part]], Any], ...] = (
     decode_beat,
     decode_replay_request,
     decode_replay,
+    decode_lease,
 )
 
 names = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
@@ -184,6 +191,45 @@ def test_beat_survives_the_wire(beat: Beat) -> None:
 def test_replay_request_survives_the_wire(line: str) -> None:
     """The line comes back equal."""
     assert decode_replay_request(encode_replay_request(ReplayRequest(line))).line == line
+
+
+@given(names, st.integers(1, 2**63 - 1), counters, counters, st.lists(counters, max_size=64))
+def test_lease_survives_the_wire(line: str, holder: int, ring: int, seen: int, held: list[int]) -> None:
+    """Every field comes back equal."""
+    lease = Lease(line, holder, ring, seen, tuple(held))
+    assert decode_lease(encode_lease(lease)) == lease
+
+
+def test_slot_survives_the_wire() -> None:
+    """A frame in shared memory carries its header and where its pixels lie."""
+    header, slot = a_frame().header, SlotRef(ring=8, index=3, length=18, stamp=5, holder=9)
+    parts = encode_shared_frame(header, slot)
+    assert slot_of(parts) == slot
+    assert decode_frame([*parts[:2], bytes(18)]).header == header
+
+
+def test_frame_with_its_pixels_has_no_slot() -> None:
+    """What every camera can send."""
+    assert slot_of(encode_frame(a_frame())) is None
+
+
+def test_reader_that_knows_no_slots_refuses_a_shared_frame() -> None:
+    """It sees a part too many, and never an empty picture."""
+    with pytest.raises(WrongParts):
+        decode_frame(encode_shared_frame(a_frame().header, SlotRef(1, 0, 18, 1, 1)))
+
+
+def test_size_as_captured_is_the_images_own_where_nothing_was_shrunk() -> None:
+    """Older cameras say nothing of it."""
+    assert a_frame(2, 3).header.captured_size == (2, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 9), (9, 1)])
+def test_size_as_captured_below_the_image_is_malformed(size: tuple[int, int]) -> None:
+    """A camera shrinks, it never enlarges."""
+    parts = repacked(encode_frame(a_frame(2, 3)), captured_height=size[0], captured_width=size[1])
+    with pytest.raises(MalformedHeader, match="captured"):
+        decode_frame(parts)
 
 
 def replay(line: str, history: list[Verdict]) -> list[Part]:

@@ -94,7 +94,7 @@ def test_folder_is_streamed_whole(
         (4, "4"),
     ]
     assert beat.state is ServiceState.READY
-    assert beat.counters == {"captured": 5, "sent": 4, "unreadable": 1, "ended": 1}
+    assert beat.counters == {"captured": 5, "sent": 4, "unreadable": 1, "shared": 0, "ended": 1}
 
 
 def test_limit_ends_an_endless_source(

@@ -15,7 +15,7 @@ from edge.camera.sources.base import Captured, Unreadable
 from edge.lifecycle import Heart, configure_logging
 from edge.messages import Part, ServiceState, beat_topic, decode_beat, decode_frame, encode_beat, frame_topic
 from edge.settings import load_settings
-from edge.sockets import BEAT_HWM, FRAME_HWM, Socket, Sockets, send
+from edge.sockets import BEAT_HWM, FRAME_HWM, Socket, Sockets, receive, send
 
 
 @dataclass
@@ -24,6 +24,12 @@ class Line:
     heart: Heart
     listener: Socket
     sockets: Sockets
+    publisher: Socket
+
+    def sink_with(self, *, max_side: int = 0, buffer_bytes: int = 1 << 29) -> FrameSink:
+        """Another sink on the same socket."""
+        log = configure_logging("camera")
+        return FrameSink(self.publisher, self.heart, log, max_side=max_side, buffer_bytes=buffer_bytes)
 
 
 @pytest.fixture
@@ -32,12 +38,13 @@ def line(runtime_dir: Path) -> Iterator[Line]:
     with Sockets() as sockets:
         endpoint = f"ipc://{runtime_dir}/camera-line1.sock"
         heart = Heart("camera", "line1", 7, ServiceState.READY)
-        sink = FrameSink(sockets.watched_publisher(endpoint, FRAME_HWM), heart, configure_logging("camera"))
+        publisher = sockets.watched_publisher(endpoint, FRAME_HWM)
+        sink = FrameSink(publisher, heart, configure_logging("camera"))
         topics = [frame_topic("line1"), beat_topic("camera", "line1")]
         listener = sockets.subscriber([endpoint], topics, FRAME_HWM)
         while not sink.heard:
             sink.wait(10)
-        yield Line(sink, heart, listener, sockets)
+        yield Line(sink, heart, listener, sockets, publisher)
 
 
 def captured(value: int, part_id: str = "") -> Captured:
@@ -76,13 +83,13 @@ def test_unreadable_part_uses_up_its_number(line: Line, receive_within: Callable
     line.sink.take(Unreadable("broken", "cut short"))
     line.sink.take(captured(1))
     assert decode_frame(receive_within(line.listener)).header.seq == 1
-    assert line.heart.counters == {"captured": 2, "sent": 1, "unreadable": 1}
+    assert line.heart.counters == {"captured": 2, "sent": 1, "unreadable": 1, "shared": 0}
 
 
 def test_image_that_the_wire_cannot_carry_is_unreadable(line: Line) -> None:
     """A line camera's endless strip is counted here rather than refused at the other end."""
     line.sink.take(Captured(np.zeros((65_536, 1, 3), np.uint8), "rgb"))
-    assert line.heart.counters == {"captured": 1, "sent": 0, "unreadable": 1}
+    assert line.heart.counters == {"captured": 1, "sent": 0, "unreadable": 1, "shared": 0}
 
 
 def test_beat_tells_the_counters(line: Line, receive_within: Callable[..., list[Part]]) -> None:
@@ -91,7 +98,7 @@ def test_beat_tells_the_counters(line: Line, receive_within: Callable[..., list[
     line.sink.beat_when_due()
     beat = decode_beat(receive_within(line.listener))
     assert (beat.state, beat.epoch, beat.last_seq) == (ServiceState.READY, 7, 0)
-    assert beat.counters == {"captured": 1, "sent": 0, "unreadable": 1}
+    assert beat.counters == {"captured": 1, "sent": 0, "unreadable": 1, "shared": 0}
 
 
 def test_last_word_tells_how_many_parts_there_were(
@@ -104,6 +111,42 @@ def test_last_word_tells_how_many_parts_there_were(
     line.sink.close()
     assert decode_frame(receive_within(line.listener)).header.seq == 0
     assert decode_beat(receive_within(line.listener)).counters["captured"] == 1
+
+
+def test_shrunk_image_tells_its_captured_size(line: Line, receive_within: Callable[..., list[Part]]) -> None:
+    """The detector tells regions in pixels of the image as captured."""
+    sink = line.sink_with(max_side=100)
+    sink.take(Captured(np.full((200, 400, 3), 5, np.uint8), "rgb"))
+    header = decode_frame(receive_within(line.listener)).header
+    assert (header.height, header.width, header.captured_size) == (50, 100, (200, 400))
+
+
+def test_image_too_large_for_the_wire_is_shrunk_first(
+    line: Line, receive_within: Callable[..., list[Part]]
+) -> None:
+    """More pixels than a message may have, at the source: what is sent is what counts."""
+    sink = line.sink_with(max_side=100)
+    sink.take(Captured(np.zeros((65_000, 1600, 1), np.uint8), "grey"))
+    assert decode_frame(receive_within(line.listener)).header.captured_size == (65_000, 1600)
+
+
+def test_frames_that_wait_are_bounded_by_bytes(runtime_dir: Path, line: Line) -> None:
+    """Of 40 frames for a listener that does not read, fewer wait where fewer fit the buffer."""
+    waiting = []
+    for fitting in (12, 2):
+        listener = line.sockets.subscriber([f"ipc://{runtime_dir}/camera-line1.sock"], [b"frame/"], 1)
+        line.publisher.poll(10_000)
+        sink = line.sink_with(buffer_bytes=fitting * 3_000_000)
+        for _ in range(40):
+            sink.take(Captured(np.zeros((1000, 1000, 3), np.uint8), "rgb"))
+        waiting.append(0)
+        while listener.poll(300):
+            receive(listener)
+            waiting[-1] += 1
+        listener.close()
+        while receive(line.publisher) != [b"\x00frame/"]:
+            line.publisher.poll(10_000)
+    assert waiting[1] < waiting[0]
 
 
 def test_capture_does_not_wait_for_a_listener(line: Line) -> None:

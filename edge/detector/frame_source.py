@@ -1,0 +1,54 @@
+"""Where the detector's frames come from: a socket, and for large ones each camera's shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from edge.messages import Frame, Part, decode_frame, encode_lease, frame_topic, slot_of
+from edge.ring import SMALLEST_SHARED_BYTES, RingReader
+from edge.sockets import Socket, receive, send
+
+_HEADER, _PIXELS = 1, 2
+
+
+class FrameSource:
+    """Messages of all lines' cameras. Used from one thread; what is decoded may be let go in any.
+
+    Args:
+        socket: a speaking subscriber, connected to the cameras.
+        stems: by line, of those whose large frames come through shared memory.
+    """
+
+    def __init__(self, socket: Socket, stems: Mapping[str, Path]) -> None:
+        self._socket = socket
+        self._readers = {frame_topic(line): RingReader(line, stem) for line, stem in stems.items()}
+        self.tell()
+
+    def receive(self) -> list[Part] | None:
+        """The next message as it came, or None; never blocks."""
+        return receive(self._socket)
+
+    def decode(self, parts: list[Part]) -> Frame:
+        """The frame of a message; its pixels are a read-only view of memory that is kept as long as the view.
+
+        Raises:
+            DecodeError: one of its subclasses; `SlotLost` where the pixels are not in shared memory any more.
+        """
+        reader = self._readers.get(bytes(parts[0]))
+        slot = slot_of(parts)
+        if reader is None:
+            return decode_frame(parts)
+        if slot is not None:
+            return decode_frame([parts[0], parts[_HEADER], reader.view(slot)])
+        frame = decode_frame(parts)
+        if frame.pixels.nbytes >= SMALLEST_SHARED_BYTES:
+            reader.came_through_socket()
+        return frame
+
+    def tell(self) -> None:
+        """Tell the cameras which slots are free again, where that has changed."""
+        for reader in self._readers.values():
+            lease = reader.lease()
+            if lease is not None:
+                send(self._socket, encode_lease(lease))

@@ -1,0 +1,272 @@
+"""Large frames through shared memory: the camera writes a slot, the detector reads it where it lies.
+
+A slot is a file of its own in a tmpfs, mapped by both sides; only a `SlotRef` crosses the socket. The rules
+that make a wrong picture impossible:
+
+- A slot is written only while nobody may read it. The reader tells by `Lease` up to which stamp it has seen
+  frames and which of those it still holds; all others are free. It is told as a whole state, so a lost lease
+  costs a slot for a moment and never a picture.
+- Slots are lent to one holder. When the holder goes, or another one comes, the ring starts anew with new
+  files: whoever still reads an old slot keeps the memory, which is never written again.
+- A slot carries its frame's stamp, 0 while it is written. Another stamp than the message's is `SlotLost`, and
+  so is a slot that was lent to another holder: the part is a FAULT.
+- Without a holder or a free slot the pixels go through the socket, as they do without a ring.
+- All slots of a ring have one size. For larger images the ring starts anew, once no slot is lent.
+
+Ordering between the two processes comes from the socket: the pixels are written before the message is sent,
+and the lease is sent after the last reader is gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import secrets
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.messages import MAX_SLOTS, Lease, SlotLost, SlotRef
+
+# Smaller frames cost less through the socket than their slots' upkeep is worth.
+SMALLEST_SHARED_BYTES = 1 << 20
+# The stamp has a page of its own, so that pixels begin at a page's start.
+_PIXELS_AT = mmap.PAGESIZE
+_STAMP_BYTES = 8
+_MODE = 0o640
+_ID_BITS = 62
+
+
+def ring_stem(directory: Path, endpoint: str) -> Path:
+    """What the names of a camera's slots begin with; both sides know it from the settings."""
+    return directory / f"alfa-{hashlib.sha256(endpoint.encode()).hexdigest()[:16]}"
+
+
+class FrameRing:
+    """The camera's side: one writer, one holder at a time. Used from one thread.
+
+    Args:
+        stem: from `ring_stem`; slots that an earlier process left there are removed.
+        budget: bytes that the slots may have together.
+
+    Attributes:
+        refusal: why the last slot that was wanted could not be made, such as a full tmpfs; empty if it could.
+    """
+
+    def __init__(self, stem: Path, budget: int) -> None:
+        self._stem = stem
+        self._budget = budget
+        self._holder = 0
+        self._ring = _fresh_id()
+        self._size = 0
+        self._stamp = 0
+        self._seen = 0
+        self._slots: list[_Slot] = []
+        self.refusal = ""
+        for left in stem.parent.glob(f"{stem.name}-*"):
+            left.unlink(missing_ok=True)
+
+    def place(self, pixels: npt.NDArray[np.uint8]) -> SlotRef | None:
+        """Copy a frame's pixels into a free slot; None where they have to go through the socket.
+
+        Args:
+            pixels: (H, W, C), contiguous.
+        """
+        if not self._holder or pixels.nbytes < SMALLEST_SHARED_BYTES:
+            return None
+        if pixels.nbytes > self._size:
+            if self.lent:
+                return None
+            self._start_anew(self._holder)
+            self._size = pixels.nbytes
+        index = self._free_slot()
+        if index is None:
+            return None
+        self._stamp += 1
+        self._slots[index].write(pixels, self._stamp)
+        return SlotRef(self._ring, index, pixels.nbytes, self._stamp, self._holder)
+
+    @property
+    def lent(self) -> int:
+        """Slots that the holder may read, or will when their messages arrive."""
+        return sum(slot.stamp > 0 for slot in self._slots)
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the holder has not yet said that it has the last frame: its slot's file must stay."""
+        return self._seen < self._stamp
+
+    def follow(self, lease: Lease) -> None:
+        """Take back what the holder is done with; a new holder gets a ring of its own."""
+        if lease.holder != self._holder:
+            self._start_anew(lease.holder)
+        if lease.ring != self._ring:
+            return
+        self._seen = lease.seen
+        for slot in self._slots:
+            if slot.stamp <= lease.seen and slot.stamp not in lease.held:
+                slot.stamp = 0
+
+    def close(self) -> None:
+        """The holder has gone: remove all slots. What a reader still has mapped stays whole."""
+        if self._holder:
+            self._start_anew(holder=0)
+
+    def _start_anew(self, holder: int) -> None:
+        for slot in self._slots:
+            slot.path.unlink(missing_ok=True)
+        self._slots.clear()
+        self._holder, self._ring = holder, _fresh_id()
+        self._size = self._stamp = self._seen = 0
+
+    def _free_slot(self) -> int | None:
+        """The first slot that nobody reads, as it is warm in the caches; else a new one within the budget."""
+        for index, slot in enumerate(self._slots):
+            if not slot.stamp:
+                return index
+        count = len(self._slots)
+        if count == MAX_SLOTS or (count + 1) * self._size > self._budget:
+            return None
+        return count if self._add_slot() else None
+
+    def _add_slot(self) -> bool:
+        path = _slot_path(self._stem, self._ring, len(self._slots))
+        try:
+            memory = _made(path, _PIXELS_AT + self._size)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            self.refusal = f"{path.parent}: {error.strerror}"
+            return False
+        self.refusal = ""
+        self._slots.append(_Slot(path, memory))
+        return True
+
+
+class RingReader:
+    """The detector's side of one camera's ring. Used from one thread; views may end in any.
+
+    Args:
+        line: the camera's.
+        stem: as the camera has it.
+    """
+
+    def __init__(self, line: str, stem: Path) -> None:
+        self._line = line
+        self._stem = stem
+        self._holder = _fresh_id()
+        self._ring = 0
+        self._seen = 0
+        self._held: set[int] = set()
+        self._memories: dict[int, mmap.mmap] = {}
+        # Appended to by finalizers, in whatever thread lets go of a frame.
+        self._returned: deque[tuple[int, int]] = deque()
+        self._to_tell = True
+
+    def view(self, slot: SlotRef) -> memoryview:
+        """The pixels where they lie, read-only; the slot is kept until the last view of it is gone.
+
+        Raises:
+            SlotLost: they are not there (any more), or were lent to another reader.
+        """
+        if slot.holder != self._holder:
+            raise SlotLost("the slot was lent to another reader; one detector a line")
+        self._to_tell = True
+        if slot.ring != self._ring:
+            self._ring, self._seen = slot.ring, 0
+            self._held.clear()
+            self._memories.clear()
+        self._seen = max(self._seen, slot.stamp)
+        memory = self._memory(slot)
+        stamp = int.from_bytes(memory[:_STAMP_BYTES], "little")
+        if stamp != slot.stamp:
+            raise SlotLost(f"slot {slot.index} holds frame {stamp} of the ring and not {slot.stamp}")
+        self._held.add(slot.stamp)
+        lent = _Lent(memory, slot.length)
+        weakref.finalize(lent, self._returned.append, (slot.ring, slot.stamp)).atexit = False
+        return np.asarray(lent).data
+
+    def came_through_socket(self) -> None:
+        """A large frame without a slot: perhaps its camera does not know yet that this side reads a ring."""
+        self._to_tell = True
+
+    def lease(self) -> Lease | None:
+        """What the camera is to know now; None where nothing has changed since it was last asked."""
+        while self._returned:
+            ring, stamp = self._returned.popleft()
+            self._to_tell = True
+            if ring == self._ring:
+                self._held.discard(stamp)
+        if not self._to_tell:
+            return None
+        self._to_tell = False
+        return Lease(self._line, self._holder, self._ring, self._seen, tuple(sorted(self._held)))
+
+    def _memory(self, slot: SlotRef) -> mmap.mmap:
+        memory = self._memories.get(slot.index)
+        if memory is None:
+            try:
+                memory = _mapped(_slot_path(self._stem, slot.ring, slot.index))
+            except (OSError, ValueError) as error:
+                raise SlotLost(f"slot {slot.index} cannot be mapped: {error}") from error
+            self._memories[slot.index] = memory
+        if _PIXELS_AT + slot.length > len(memory):
+            raise SlotLost(f"slot {slot.index} is smaller than the {slot.length} bytes of its frame")
+        return memory
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """`stamp` is that of the frame the slot is lent with; 0 when it is free."""
+
+    path: Path
+    memory: mmap.mmap
+    stamp: int = 0
+
+    def write(self, pixels: npt.NDArray[np.uint8], stamp: int) -> None:
+        self.memory[:_STAMP_BYTES] = bytes(_STAMP_BYTES)
+        np.frombuffer(self.memory, np.uint8, pixels.size, _PIXELS_AT)[:] = pixels.reshape(-1)
+        self.memory[:_STAMP_BYTES] = stamp.to_bytes(_STAMP_BYTES, "little")
+        self.stamp = stamp
+
+
+class _Lent:
+    """Stands between a mapping and the arrays on it: it is gone when the last of them is."""
+
+    def __init__(self, memory: mmap.mmap, length: int) -> None:
+        pixels = np.frombuffer(memory, np.uint8, length, _PIXELS_AT)
+        self._pixels = pixels
+        self.__array_interface__: dict[str, Any] = pixels.__array_interface__
+
+
+def _slot_path(stem: Path, ring: int, index: int) -> Path:
+    return stem.with_name(f"{stem.name}-{ring:016x}-{index}")
+
+
+def _made(path: Path, size: int) -> mmap.mmap:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+    try:
+        os.fchmod(descriptor, _MODE)  # whatever the umask is: the detector may be another user of the group
+        # Takes the memory now: writing into a mapping that a full tmpfs cannot back would end the process.
+        os.posix_fallocate(descriptor, 0, size)
+        return mmap.mmap(descriptor, size, mmap.MAP_SHARED | mmap.MAP_POPULATE)
+    finally:
+        os.close(descriptor)
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return mmap.mmap(descriptor, 0, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ)
+    finally:
+        os.close(descriptor)
+
+
+def _fresh_id() -> int:
+    """Random and not 0: tells rings and readers of different starts apart."""
+    return secrets.randbits(_ID_BITS) | 1

@@ -1,0 +1,155 @@
+"""Camera and detector over a real socket: large frames through shared memory, else through the socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.camera.publisher import FrameSink
+from edge.camera.sources.base import Captured
+from edge.detector.frame_source import FrameSource
+from edge.lifecycle import Heart, configure_logging
+from edge.messages import Frame, SlotLost, frame_topic
+from edge.ring import FrameRing
+from edge.sockets import FRAME_HWM, Socket, Sockets
+
+SIDE = 1024
+BUDGET = 2 * SIDE * SIDE
+
+
+@dataclass
+class Line:
+    """A camera, and as many detectors one after the other as the test wants."""
+
+    sockets: Sockets
+    endpoint: str
+    stem: Path
+    heart: Heart
+    sink: FrameSink
+
+    def detector(self, *, shared: bool = True) -> tuple[FrameSource, Socket]:
+        """A source that the camera knows of."""
+        socket = self.sockets.speaking_subscriber([self.endpoint], [frame_topic("line1")], FRAME_HWM)
+        source = FrameSource(socket, {"line1": self.stem} if shared else {})
+        while not self.sink.heard:
+            self.sink.wait(10)
+        return source, socket
+
+    def send(self, value: int) -> None:
+        """Capture and publish one frame of one grey value."""
+        self.sink.take(Captured(np.full((SIDE, SIDE, 1), value, np.uint8), "grey"))
+
+    @property
+    def shared(self) -> int:
+        """Frames that went through shared memory so far."""
+        return self.heart.counters["shared"]
+
+
+@pytest.fixture
+def line(runtime_dir: Path) -> Iterator[Line]:
+    with Sockets() as sockets:
+        endpoint, stem = f"ipc://{runtime_dir}/camera-line1.sock", runtime_dir / "alfa"
+        heart = Heart("camera", "line1", 7)
+        log = configure_logging("camera")
+        publisher = sockets.watched_publisher(endpoint, FRAME_HWM)
+        sink = FrameSink(publisher, heart, log, ring=FrameRing(stem, BUDGET))
+        yield Line(sockets, endpoint, stem, heart, sink)
+
+
+def next_frame(source: FrameSource, socket: Socket) -> Frame:
+    assert socket.poll(10_000)
+    parts = source.receive()
+    assert parts is not None
+    return source.decode(parts)
+
+
+def shared_frame(line: Line, source: FrameSource, socket: Socket, value: int) -> Frame:
+    """Send until the camera has heard that this detector reads its ring; the first such frame."""
+    before = line.shared
+    while True:
+        line.send(value)
+        frame = next_frame(source, socket)
+        if line.shared > before:
+            return frame
+        source.tell()
+        line.sink.wait(10)
+
+
+def test_large_frame_comes_through_shared_memory(line: Line) -> None:
+    """Header and pixels as captured; in the socket there was only where they lie."""
+    source, socket = line.detector()
+    frame = shared_frame(line, source, socket, 9)
+    assert frame.pixels.shape == (SIDE, SIDE, 1)
+    assert (frame.pixels == 9).all()
+    assert not frame.pixels.flags.writeable
+
+
+def test_detector_that_cannot_share_gets_the_pixels(line: Line) -> None:
+    """It never tells that it reads a ring, so the camera sends every frame whole."""
+    source, socket = line.detector(shared=False)
+    for value in range(3):
+        line.send(value)
+        assert (next_frame(source, socket).pixels == value).all()
+    assert line.shared == 0
+
+
+def test_full_ring_falls_back_to_the_socket(line: Line) -> None:
+    """A detector that holds all slots still gets the next frame, and no held frame changes."""
+    source, socket = line.detector()
+    held = [shared_frame(line, source, socket, value) for value in (1, 2)]
+    line.send(3)
+    assert (next_frame(source, socket).pixels == 3).all()
+    assert line.shared == 2
+    assert [int(frame.pixels.max()) for frame in held] == [1, 2]
+
+
+def test_slots_are_used_again(line: Line) -> None:
+    """Many more frames than slots pass through shared memory, as the detector lets go of them."""
+    source, socket = line.detector()
+    for value in range(20):
+        assert (shared_frame(line, source, socket, value).pixels == value).all()
+        source.tell()
+    assert len(list(line.stem.parent.glob("alfa-*"))) <= 2
+
+
+def test_detector_that_goes_takes_its_slots_along(line: Line) -> None:
+    """The camera removes the ring; the next detector starts with the socket and gets a ring of its own."""
+    source, socket = line.detector()
+    held = shared_frame(line, source, socket, 1)
+    socket.close()
+    while line.sink.heard:
+        line.sink.wait(10)
+    assert list(line.stem.parent.glob("alfa-*")) == []
+    assert (held.pixels == 1).all()
+    second, second_socket = line.detector()
+    assert (shared_frame(line, second, second_socket, 2).pixels == 2).all()
+
+
+def test_frame_whose_slot_is_gone_is_named(line: Line) -> None:
+    """A message that outlived its slot is an error with a name, and the next frame arrives."""
+    source, socket = line.detector()
+    shared_frame(line, source, socket, 1)
+    line.send(2)
+    for file in line.stem.parent.glob("alfa-*"):
+        with file.open("r+b") as memory:
+            memory.write(bytes(8))
+    with pytest.raises(SlotLost):
+        next_frame(source, socket)
+    source.tell()
+    assert (shared_frame(line, source, socket, 3).pixels == 3).all()
+
+
+def test_last_frames_of_an_ending_camera_arrive(line: Line) -> None:
+    """The camera keeps its files until the detector has them, and then leaves none."""
+    source, socket = line.detector()
+    shared_frame(line, source, socket, 1)
+    line.send(2)
+    frames = [next_frame(source, socket)]
+    source.tell()
+    line.sink.close()
+    assert (frames[0].pixels == 2).all()
+    assert list(line.stem.parent.glob("alfa-*")) == []
