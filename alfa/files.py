@@ -15,8 +15,13 @@ HASH_DIGITS = 16
 _CHUNK_BYTES = 1 << 20
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes, durable: bool = True) -> None:
     """Replace `path` by `content` so that a reader or a power cut sees the old file or the new one.
+
+    Args:
+        path: the file.
+        content: all of it.
+        durable: False does not wait for the disk: a power cut within the next seconds may leave `path` empty.
 
     Raises:
         OSError: the directory is not writable or the disk is full; `path` is then unchanged.
@@ -28,14 +33,16 @@ def write_atomic(path: Path, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         # mkstemp makes 0600; what is written here is read by services of the same group.
         temporary.chmod(0o640)
         temporary.replace(path)
     except BaseException:
         temporary.unlink()
         raise
-    _sync_directory(path.parent)
+    if durable:
+        _sync_directory(path.parent)
 
 
 @contextmanager

@@ -119,7 +119,7 @@ class PlcDriver:
         # Shared, under this lock:
         self._changed = Condition()
         self._shown = {line: Telegram(LineImage()) for line in indices}
-        self._stale_lines: set[str] = set(indices)
+        self._stale_lines = dict.fromkeys(indices)  # in the order in which they became so
         self._waiting: deque[tuple[str, Telegram]] = deque()
         self._online = False
         self._resumed = False
@@ -153,7 +153,7 @@ class PlcDriver:
             if telegram == self._shown[line]:
                 return
             self._shown[line] = telegram
-            self._stale_lines.add(line)
+            self._stale_lines[line] = None
             self._changed.notify()
 
     def tell(self, line: str, telegram: Telegram) -> None:
@@ -173,7 +173,7 @@ class PlcDriver:
         """The answer to `Connected`: what the lines show is right for a PLC that was away."""
         with self._changed:
             self._resumed = True
-            self._stale_lines.update(self._indices)
+            self._stale_lines.update(dict.fromkeys(self._indices))
             self._changed.notify()
 
     def take_events(self) -> list[Event]:
@@ -239,16 +239,21 @@ class PlcDriver:
     def _serve(self, link: Link) -> None:
         period_s = self._settings.heartbeat_ms / 1000
         beat_due_s = time.monotonic()
+        # One changed line and one beat a turn: those of many lines take longer than a verdict may wait.
+        to_beat: deque[str] = deque()
         while not self._stopping:
-            for line, telegram in self._take_verdicts(beat_due_s):
+            for line, telegram in self._take_verdicts(0.0 if to_beat else beat_due_s):
                 self._write(link, line, telegram)
                 with self._changed:
                     self._counters["written"] += 1
-            self._write_changes(link)
-            if (now := time.monotonic()) >= beat_due_s:
-                self._beat(link)
+            self._write_change(link)
+            if not to_beat and (now := time.monotonic()) >= beat_due_s:
+                self._advance_heartbeat()
+                to_beat.extend(self._indices)
                 # A late beat is not made up for by a burst of them.
                 beat_due_s = max(beat_due_s + period_s, now)
+            if to_beat:
+                self._beat(link, to_beat.popleft())
         for line, telegram in self._shown.items():
             self._write_image(link, line, safe_state(telegram.image, FaultCode.RESULTS_LOST))
 
@@ -262,28 +267,33 @@ class PlcDriver:
             taken = list(self._waiting)
             self._waiting.clear()
             # What follows the last verdict is written after it, or not at all if it is that verdict.
-            self._stale_lines.difference_update(
-                line for line, telegram in taken if telegram is self._shown[line]
-            )
+            for line, telegram in taken:
+                if telegram is self._shown[line]:
+                    self._stale_lines.pop(line, None)
         return taken
 
-    def _write_changes(self, link: Link) -> None:
+    def _write_change(self, link: Link) -> None:
+        """Write the line that has been stale for longest, if one is."""
         with self._changed:
-            lines, self._stale_lines = self._stale_lines, set()
-            telegrams = {line: self._shown[line] for line in lines}
-        for line, telegram in telegrams.items():
-            self._write(link, line, telegram)
+            if not self._stale_lines:
+                return
+            line = next(iter(self._stale_lines))
+            del self._stale_lines[line]
+            telegram = self._shown[line]
+        self._write(link, line, telegram)
 
-    def _beat(self, link: Link) -> None:
+    def _advance_heartbeat(self) -> None:
         if not self._service_hangs():
             self._heartbeat = (self._heartbeat + 1) % 2**16
-        for line in self._indices:
-            with self._changed:
-                telegram = self._shown[line]
-                # A verdict that came just now has its own turn; it must not be overtaken.
-                has_waiting = any(waiting == line for waiting, _ in self._waiting)
-            self._write(link, line, self._written[line] if has_waiting else telegram)
-            self._follow_control(line, self._read_control(link, line))
+
+    def _beat(self, link: Link, line: str) -> None:
+        """Write a line with the heartbeat of now, and read what the PLC asks of it."""
+        with self._changed:
+            telegram = self._shown[line]
+            # A verdict that came just now has its own turn; it must not be overtaken.
+            has_waiting = any(waiting == line for waiting, _ in self._waiting)
+        self._write(link, line, self._written[line] if has_waiting else telegram)
+        self._follow_control(line, self._read_control(link, line))
 
     def _follow_control(self, line: str, control: Control) -> None:
         before, self._controls[line] = self._controls[line], control

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -24,6 +24,9 @@ from edge.results.record import AlarmEvent, AlarmKind, Record
 _PARTS_A_TRANSACTION = 1000
 _MOST_WAITING = 20_000
 _RETRY_S = 0.5
+# A count of captured parts is written with the verdicts of these parts, which mostly come sooner than this:
+# every transaction waits for the disk, and holds up the verdicts that come meanwhile.
+_COUNTS_WAIT_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Bookkeeper:
         self._waiting: dict[tuple[str, int, int], Entry] = {}
         self._events: list[AlarmEvent] = []
         self._captured: dict[tuple[str, int], int] = {}
+        self._counts_written_s = 0.0
         self._failed = False
         self._retry_at_s = 0.0
 
@@ -101,24 +105,33 @@ class Bookkeeper:
         line.heart.counters["fault_alarms"] += 1
         self._events.append(AlarmEvent(line.name, AlarmKind.FAULT, code, time.time_ns(), detail=detail))
 
-    def write(self, now: float) -> list[Entry]:
-        """Commit what waits, then bring the lines up to date; gives the newly recorded verdicts, in order."""
+    def write(self, now: float, last: bool = False) -> list[Entry]:
+        """Commit what waits, then bring the lines up to date; gives the newly recorded verdicts, in order.
+
+        Args:
+            now: seconds on a monotonic clock, as everywhere here.
+            last: the service ends, so that counts of captured parts must not wait for verdicts.
+        """
         if self._failed and now < self._retry_at_s:
             return []
         entries = list(islice(self._waiting.values(), _PARTS_A_TRANSACTION))
         alarms = _Alarms(self._lines)
         for entry in entries:
             alarms.take(entry.verdict)
-        captured = self._new_captured()
-        if not (entries or self._events or captured or self._failed):
+        captured = self._new_captured(entries)
+        counts_are_due = bool(captured) and (last or now - self._counts_written_s > _COUNTS_WAIT_S)
+        if not (entries or self._events or counts_are_due or self._failed):
             return []
         try:
-            self._record.append([entry.verdict for entry in entries], self._events + alarms.events, captured)
+            self._record.append(
+                [entry.verdict for entry in entries], self._events + alarms.events, captured, self._settled()
+            )
         except Fault as error:
             self._fail(error, now)
             return []
         self._events.clear()
         self._captured.update(captured)
+        self._counts_written_s = now
         alarms.apply()
         for entry in entries:
             self._settle(entry.verdict, now)
@@ -156,12 +169,23 @@ class Bookkeeper:
         captured = self._record.captured(line.name, epoch)
         line.ledger.open(epoch, recorded, captured, now)
 
-    def _new_captured(self) -> dict[tuple[str, int], int]:
-        return {
+    def _new_captured(self, entries: Sequence[Entry]) -> dict[tuple[str, int], int]:
+        """Counts that the record does not hold, as they are when `entries` are recorded."""
+        counts = {
             (name, epoch): count
             for name, line in self._lines.items()
             for epoch, count in line.ledger.captured_counts().items()
-            if self._captured.get((name, epoch), 0) < count
+        }
+        for entry in entries:
+            epoch = entry.verdict.line, entry.verdict.epoch
+            counts[epoch] = max(counts.get(epoch, 0), entry.verdict.seq + 1)
+        return {epoch: count for epoch, count in counts.items() if self._captured.get(epoch, 0) < count}
+
+    def _settled(self) -> dict[tuple[str, int], int]:
+        return {
+            (name, epoch): below
+            for name, line in self._lines.items()
+            for epoch, below in line.ledger.settled_below().items()
         }
 
     def _settle(self, verdict: Verdict, now: float) -> None:

@@ -91,7 +91,8 @@ class EvidenceStore:
 
     def _write(self, header: MapHeader, kind: str, content: bytes, now_s: float) -> None:
         path = evidence_path(self._directory, header.line, header.epoch, header.seq, kind)
-        write_atomic(path, content)
+        # Waiting for the disk would hold up the record's commits, which share it, and with them the PLC.
+        write_atomic(path, content, durable=False)
         self._kept.append(_Kept(path, len(content), now_s))
         self._bytes += len(content)
 
@@ -167,11 +168,13 @@ def _found(directory: Path) -> list[_Kept]:
     """What earlier runs left, oldest first."""
     found: list[_Kept] = []
     for path in directory.glob("*/*/*"):
-        # The beginning of a file that was never finished (alfa.files.write_atomic).
-        if path.name.startswith("."):
+        if path.suffix not in (".jpg", ".npz") and not path.name.startswith("."):
+            continue
+        status = path.stat()
+        # What a crash or a power cut left unfinished (alfa.files.write_atomic).
+        if path.name.startswith(".") or status.st_size == 0:
             path.unlink(missing_ok=True)
-        elif path.suffix in (".jpg", ".npz"):
-            status = path.stat()
+        else:
             found.append(_Kept(path, status.st_size, status.st_mtime))
     return sorted(found, key=lambda kept: kept.since_s)
 

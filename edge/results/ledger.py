@@ -99,6 +99,10 @@ class Ledger:
         """Parts known to be captured, by epoch: what a restarted service must not forget."""
         return {number: epoch.captured for number, epoch in self._epochs.items()}
 
+    def settled_below(self) -> dict[int, int]:
+        """The seq below which every part is settled, by epoch: a restarted service need not look there."""
+        return {number: epoch.settled.first_missing for number, epoch in self._epochs.items()}
+
     def standing(self, key: PartKey) -> Standing:
         """What a verdict for this part would be; changes nothing."""
         epoch, seq = self._epochs[key[0]], key[1]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from edge.lifecycle import Heart
 from edge.messages import FaultCode, Result, ServiceState, Verdict
 from edge.plc.driver import Telegram
 from edge.plc.registers import (
     LineImage,
-    ResultCode,
     part_number,
     result_code,
     safe_state,
@@ -68,6 +68,7 @@ class Line:
         # A part without verdict is given up after this time, so an older verdict is of a part long gone.
         self._fresh_ns = results.no_verdict_after_ms * _NS_PER_MS
         self._shown: Verdict | None = None
+        self._shown_fields: dict[str, Any] = {}  # of the image, made once a verdict: images are made often
         self._toggle = 0
 
     def restore(self, ng: OpenAlarms, fault: OpenAlarms, last: Sequence[Result]) -> None:
@@ -95,16 +96,18 @@ class Line:
     def show(self, verdict: Verdict) -> None:
         """The verdict that the PLC sees from now on."""
         self._shown = verdict
+        self._shown_fields = _fields_of_verdict(verdict)
         self._toggle ^= 1
 
     def show_nothing(self) -> None:
         """Withdraw the shown verdict: the PLC was away, paused the line, or starts over."""
         self._shown = None
+        self._shown_fields = {}
 
     def withdraw_ok_on_loss(self) -> None:
         """An OK that the safe state takes back must not return by itself when the loss is over."""
         if self.loss() and self._shown is not None and self._shown.result is Result.OK:
-            self._shown = None
+            self.show_nothing()
 
     def loss(self) -> FaultCode:
         """What is lost at this moment, the worst first."""
@@ -132,35 +135,35 @@ class Line:
 
     def telegram(self) -> Telegram:
         """What the PLC is to show now."""
-        image = dataclasses.replace(
-            self._image_of_verdict(),
+        loss = self.loss()
+        image = LineImage(
+            **self._shown_fields,
+            toggle=self._toggle,
             ready=self.camera.ready and self.detector.ready and not self.paused,
             busy=self.ledger.owed > 0,
             ng_alarm=self.ng.latch.on,
             fault=self.fault.latch.on,
-            fault_code=self.fault.code,
+            fault_code=loss or self.fault.code,
             camera_alive=self.camera.alive,
             detector_alive=self.detector.alive,
             paused=self.paused,
             alarm_count=self.ng.count % _WORD,
         )
-        if loss := self.loss():
-            image = safe_state(dataclasses.replace(image, fault_code=loss), loss)
+        if loss:
+            image = safe_state(image, loss)
         return Telegram(image, self.ng.latch.raised, self.fault.latch.raised)
 
-    def _image_of_verdict(self) -> LineImage:
-        verdict = self._shown
-        if verdict is None:
-            return LineImage(toggle=self._toggle, result_code=ResultCode.NONE)
-        return LineImage(
-            result_valid=True,
-            result_ok=verdict.result is Result.OK,
-            toggle=self._toggle,
-            seq=verdict.seq % _DOUBLE_WORD,
-            part_id=part_number(verdict.part_id),
-            result_code=result_code(verdict.result),
-            score=scaled_score(verdict.score),
-            threshold=scaled_score(verdict.threshold),
-            recipe=verdict.recipe,
-            judged_ms=word(verdict.timings.total),
-        )
+
+def _fields_of_verdict(verdict: Verdict) -> dict[str, Any]:
+    """The part of a line's image that shows a verdict."""
+    return {
+        "result_valid": True,
+        "result_ok": verdict.result is Result.OK,
+        "seq": verdict.seq % _DOUBLE_WORD,
+        "part_id": part_number(verdict.part_id),
+        "result_code": result_code(verdict.result),
+        "score": scaled_score(verdict.score),
+        "threshold": scaled_score(verdict.threshold),
+        "recipe": verdict.recipe,
+        "judged_ms": word(verdict.timings.total),
+    }

@@ -21,6 +21,9 @@ from edge.results.service import ResultsService
 from edge.settings import load_settings
 from edge.sockets import Sockets
 
+# A thread that is back from a socket or the disk waits this long for one that computes; else it is 5 ms.
+_SWITCH_INTERVAL_S = 0.0005
+
 app = typer.Typer(add_completion=False)
 
 
@@ -59,6 +62,7 @@ def main() -> None:
 def _serve(config: Path) -> None:
     settings = load_settings(config)
     log = configure_logging("results")
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with Lifecycle() as lifecycle, Sockets() as sockets:
         ResultsService(settings, lifecycle, sockets, log).run()
 

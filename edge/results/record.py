@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from alfa.errors import BadInput, Fault
-from edge.messages import FaultCode, Result, Verdict
+from edge.messages import FaultCode, Reason, Region, Result, Timings, Verdict
 from edge.results.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 _EPOCHS_RESUMED = 16
@@ -94,21 +95,25 @@ class Record:
         verdicts: Sequence[Verdict] = (),
         alarms: Sequence[AlarmEvent] = (),
         captured: Mapping[tuple[str, int], int] | None = None,
+        settled: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
-        """Write verdicts that are not there yet, alarm events and counts of captured parts, all or nothing.
+        """Write verdicts that are not there yet, alarm events and counts of parts, all or nothing.
 
         Args:
             verdicts: one already recorded for its (line, epoch, seq) stays as it is.
             alarms: events, in the order they happened.
             captured: parts known to be captured, by line and epoch; counts only grow.
+            settled: of the same line and epoch, the seq below which no part waits for a verdict; only grows.
         """
         now = time.time_ns()
+        below = settled or {}
 
         def write() -> None:
             self._connection.executemany(_INSERT_VERDICT, [_verdict_row(each, now) for each in verdicts])
-            self._connection.executemany(_INSERT_ALARM, [dataclasses.asdict(each) for each in alarms])
+            self._connection.executemany(_INSERT_ALARM, [dataclasses.astuple(each) for each in alarms])
             self._connection.executemany(
-                _UPSERT_CAPTURED, [(*key, count, now) for key, count in (captured or {}).items()]
+                _UPSERT_EPOCH,
+                [(*key, count, below.get(key, 0), now) for key, count in (captured or {}).items()],
             )
 
         self._transact(write)
@@ -126,12 +131,19 @@ class Record:
 
     def last_results(self, line: str, most: int) -> list[Result]:
         """Results of the last recorded parts of a line, oldest first."""
-        rows = self._rows("SELECT result FROM verdicts WHERE line = ? ORDER BY id DESC LIMIT ?", (line, most))
+        rows = self._rows(LAST_RESULTS, (line, most))
         return [Result(result) for (result,) in reversed(rows)]
 
     def recorded(self, line: str, epoch: int) -> list[range]:
-        """The seqs of an epoch that have a verdict, as ranges in order."""
-        return [range(first, last + 1) for first, last in self._rows(_ISLANDS, (line, epoch))]
+        """The seqs of an epoch that are settled, as ranges in order; two of them may touch.
+
+        Only what lies above the count `settled` is looked for part by part, however long the epoch is.
+        """
+        found = self._rows("SELECT settled FROM epochs WHERE line = ? AND epoch = ?", (line, epoch))
+        settled = int(found[0][0]) if found else 0
+        islands = self._rows(_ISLANDS, (line, epoch, settled))
+        below = [range(settled)] if settled else []
+        return [*below, *(range(first, last + 1) for first, last in islands)]
 
     def epochs(self, line: str) -> dict[int, int]:
         """Parts known to be captured in each of the camera's last starts, oldest first."""
@@ -199,27 +211,41 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def _verdict_row(verdict: Verdict, now: int) -> dict[str, Any]:
-    row = dataclasses.asdict(verdict) | {"recorded_wall_ns": now}
-    row["region"] = None if verdict.region is None else json.dumps(row["region"])
-    for name in ("reasons", "timings"):
-        row[name] = json.dumps(row[name], ensure_ascii=False)
-    return row
+def _verdict_row(verdict: Verdict, now: int) -> tuple[Any, ...]:
+    """Values in the order of `_VERDICT_COLUMNS`; by name, because `asdict` copies each value deeply."""
+    return (
+        *_plain_values(verdict),
+        None if verdict.region is None else _json(_named(verdict.region)),
+        _json([_named(reason) for reason in verdict.reasons]),
+        _json(_named(verdict.timings)),
+        now,
+    )
+
+
+def _named(flat: Region | Reason | Timings) -> dict[str, Any]:
+    return {name: getattr(flat, name) for name in flat.__dataclass_fields__}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _insert(table: str, columns: Collection[str], clause: str = "") -> str:
-    names, places = ", ".join(columns), ", ".join(f":{name}" for name in columns)
+    names, places = ", ".join(columns), ", ".join("?" * len(columns))
     return f"INSERT INTO {table} ({names}) VALUES ({places}) {clause}"  # noqa: S608 - names of our own fields
 
 
-_VERDICT_COLUMNS = [field.name for field in dataclasses.fields(Verdict) if field.name != "v"]
-_INSERT_VERDICT = _insert(
-    "verdicts", [*_VERDICT_COLUMNS, "recorded_wall_ns"], "ON CONFLICT (line, epoch, seq) DO NOTHING"
-)
-_INSERT_ALARM = _insert("alarms", [field.name for field in dataclasses.fields(AlarmEvent)])
-_UPSERT_CAPTURED = """
-INSERT INTO epochs (line, epoch, captured, opened_wall_ns) VALUES (?, ?, ?, ?)
-ON CONFLICT (line, epoch) DO UPDATE SET captured = max(captured, excluded.captured)
+_AS_JSON = ("region", "reasons", "timings")
+_PLAIN_COLUMNS = [field.name for field in dataclasses.fields(Verdict) if field.name not in (*_AS_JSON, "v")]
+_VERDICT_COLUMNS = (*_PLAIN_COLUMNS, *_AS_JSON, "recorded_wall_ns")
+_plain_values = operator.attrgetter(*_PLAIN_COLUMNS)
+_INSERT_VERDICT = _insert("verdicts", _VERDICT_COLUMNS, "ON CONFLICT (line, epoch, seq) DO NOTHING")
+_ALARM_COLUMNS = [field.name for field in dataclasses.fields(AlarmEvent)]
+_INSERT_ALARM = _insert("alarms", _ALARM_COLUMNS)
+_UPSERT_EPOCH = """
+INSERT INTO epochs (line, epoch, captured, settled, opened_wall_ns) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (line, epoch) DO UPDATE SET
+    captured = max(captured, excluded.captured), settled = max(settled, excluded.settled)
 """
 _ACKNOWLEDGE = """
 UPDATE alarms SET acknowledged_wall_ns = ? WHERE id IN (
@@ -232,7 +258,12 @@ SELECT count(*), code, max(id) FROM alarms WHERE line = ? AND kind = ? AND ackno
 # Consecutive seqs have the same difference to their row number.
 _ISLANDS = """
 SELECT min(seq), max(seq) FROM (
-    SELECT seq, seq - row_number() OVER (ORDER BY seq) AS island FROM verdicts WHERE line = ? AND epoch = ?)
+    SELECT seq, seq - row_number() OVER (ORDER BY seq) AS island FROM verdicts
+    WHERE line = ? AND epoch = ? AND seq >= ?)
 GROUP BY island ORDER BY 1
+"""
+# The unique index of (line, epoch, seq) would be chosen, and everything sorted.
+LAST_RESULTS = """
+SELECT result FROM verdicts INDEXED BY verdicts_of_line WHERE line = ? ORDER BY id DESC LIMIT ?
 """
 _EPOCHS = "SELECT epoch, captured FROM epochs WHERE line = ? ORDER BY rowid DESC LIMIT ?"

@@ -63,5 +63,11 @@ CREATE TABLE alarms (
 CREATE INDEX alarms_open ON alarms (line, kind, id) WHERE acknowledged_wall_ns IS NULL;
 """
 
-MIGRATIONS = (_FIRST,)
+# For a restart among millions of verdicts: the last ones of a line, and below which seq nothing is owed.
+_SECOND = """
+CREATE INDEX verdicts_of_line ON verdicts (line);
+ALTER TABLE epochs ADD COLUMN settled INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS = (_FIRST, _SECOND)
 SCHEMA_VERSION = len(MIGRATIONS)

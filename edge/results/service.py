@@ -109,7 +109,7 @@ class ResultsService:
         self._take(delivery, now)
         self._supervise(now)
         self._books.take_overdue(now)
-        self._show_recorded(self._books.write(now))
+        self._show_recorded(self._books.write(now, last=self._lifecycle.stopping))
         self._follow_plc()
         for line in self._lines.values():
             line.withdraw_ok_on_loss()

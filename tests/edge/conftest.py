@@ -131,14 +131,18 @@ class StandInPlc:
 
     def history(self, index: int = 0) -> list[LineImage]:
         """Every image that was written for a line, in order."""
-        requests: list[dict[str, Any]] = [
-            json.loads(request) for request in self._history.read_text(encoding="utf-8").splitlines()
-        ]
         return [
             decode_image(request["registers"])
-            for request in requests
+            for request in self._requests()
             if request["address"] == image_address(100, index)
         ]
+
+    def writes(self) -> list[tuple[int, LineImage]]:
+        """Every image that was written for any line, and when (CLOCK_MONOTONIC), in order."""
+        return [(request["mono_ns"], decode_image(request["registers"])) for request in self._requests()]
+
+    def _requests(self) -> list[dict[str, Any]]:
+        return [json.loads(request) for request in self._history.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture

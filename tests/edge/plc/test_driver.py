@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -47,9 +47,9 @@ def verdict(seq: int) -> Telegram:
 
 
 @contextmanager
-def driven(plc: StandInPlc) -> Iterator[PlcDriver]:
+def driven(plc: StandInPlc, lines: Mapping[str, int] = LINES) -> Iterator[PlcDriver]:
     """A started driver."""
-    driver = PlcDriver(plc.settings, LINES, structlog.stdlib.get_logger())
+    driver = PlcDriver(plc.settings, lines, structlog.stdlib.get_logger())
     driver.start()
     try:
         yield driver
@@ -83,14 +83,16 @@ def fed_until(driver: PlcDriver, holds: Callable[[], bool], seconds: float = 10.
         assert time.monotonic() < deadline
 
 
-def fed_until_shown(driver: PlcDriver, plc: StandInPlc, holds: Callable[[LineImage], bool]) -> LineImage:
+def fed_until_shown(
+    driver: PlcDriver, plc: StandInPlc, holds: Callable[[LineImage], bool], index: int = 0
+) -> LineImage:
     """As `StandInPlc.wait_for`, with a service that lives meanwhile."""
 
     def shown(image: LineImage) -> bool:
         driver.feed()
         return holds(image)
 
-    return plc.wait_for(shown)
+    return plc.wait_for(shown, index=index)
 
 
 @pytest.fixture
@@ -133,6 +135,22 @@ def test_each_verdict_is_one_write_in_order(plc: StandInPlc, driver: PlcDriver) 
     assert set(seqs) == set(range(21))
     # The registers change before the write has returned and is counted.
     fed_until(driver, lambda: driver.counters()["written"] == 20)
+
+
+def test_a_verdict_does_not_wait_for_the_beat_of_all_lines(plc: StandInPlc) -> None:
+    """Thirty-one lines beat without a pause; a verdict comes after at most two other writes."""
+    lines = {f"line{number}": number for number in range(31)}
+    with driven(plc, lines) as driver:
+        next_event(driver)
+        driver.resume()
+        told_ns = []
+        for seq in range(1, 11):
+            told_ns.append(time.monotonic_ns())
+            driver.tell("line7", verdict(seq))
+            fed_until_shown(driver, plc, lambda image: image.seq == len(told_ns), index=7)
+        writes = plc.writes()
+    for seq, since_ns in enumerate(told_ns, start=1):
+        assert [image.seq for mono_ns, image in writes if mono_ns > since_ns].index(seq) <= 2
 
 
 def test_heartbeat_counts_while_the_service_lives(plc: StandInPlc, driver: PlcDriver) -> None:

@@ -65,13 +65,14 @@ def test_old_pictures_go(tmp_path: Path) -> None:
 
 
 def test_limits_hold_across_restarts(tmp_path: Path) -> None:
-    """Files of an earlier run count, oldest first; an unfinished one is removed, others' are left alone."""
+    """Files of an earlier run count, oldest first; unfinished ones are removed, others' are left alone."""
     for seq, age_s in ((0, 100), (1, 300), (2, 200)):
         path = evidence_path(tmp_path, "line1", 7, seq, "jpg")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * 40)
         os.utime(path, (10_000 - age_s, 10_000 - age_s))
     (path.parent / ".000000009.jpg.abc").write_bytes(b"x")
+    (path.parent / "000000010.jpg").write_bytes(b"")
     (path.parent / "notes.txt").write_bytes(b"x" * 1000)
     EvidenceStore(tmp_path, 100, DAY_S).keep(picture(3, b"x" * 40), now_s=10_000.0)
     assert seqs(tmp_path) == [0, 3]

@@ -16,8 +16,8 @@ import pytest
 
 from alfa.errors import BadInput, Fault
 from edge.messages import FaultCode, FaultReason, Reason, Region, Result, Timings, Verdict
-from edge.results.record import AlarmEvent, AlarmKind, OpenAlarms, Record
-from edge.results.schema import SCHEMA_VERSION
+from edge.results.record import LAST_RESULTS, AlarmEvent, AlarmKind, OpenAlarms, Record
+from edge.results.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 FILE = "results.sqlite"
 
@@ -104,6 +104,39 @@ def test_recorded_seqs_are_ranges(record: Record, make_verdict: Callable[..., Ve
     record.append([make_verdict(3, epoch=8), make_verdict(3, line="line2")])
     assert record.recorded("line1", 7) == [range(3), range(4, 6), range(9, 10)]
     assert record.recorded("line1", 9) == []
+
+
+def test_nothing_is_looked_for_below_what_is_settled(
+    record: Record, make_verdict: Callable[..., Verdict]
+) -> None:
+    """What the ledger said is settled counts as such after a restart, recorded or skipped; it only grows."""
+    record.append([make_verdict(4), make_verdict(6)], captured={("line1", 7): 7}, settled={("line1", 7): 3})
+    record.append(captured={("line1", 7): 8}, settled={("line1", 7): 2})
+    assert record.recorded("line1", 7) == [range(3), range(4, 5), range(6, 7)]
+
+
+def test_record_of_the_first_version_is_taken_over(
+    tmp_path: Path, make_verdict: Callable[..., Verdict]
+) -> None:
+    """Its verdicts and counts stay."""
+    with closing(sqlite3.connect(tmp_path / FILE)) as old:
+        old.executescript(
+            f"{MIGRATIONS[0]} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;"
+            "INSERT INTO epochs VALUES ('line1', 7, 9, 0);"
+        )
+    record = Record.open(tmp_path / FILE)
+    record.append([make_verdict(0), make_verdict(1)])
+    assert (record.captured("line1", 7), record.recorded("line1", 7)) == (9, [range(2)])
+    record.close()
+
+
+def test_last_results_of_a_line_are_found_by_an_index(record: Record, tmp_path: Path) -> None:
+    """Not by sorting all verdicts of the line, which takes seconds after some weeks."""
+    with closing(sqlite3.connect(tmp_path / FILE)) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {LAST_RESULTS}", ("line1", 5)).fetchall()
+    steps = " ".join(str(step) for step in plan)
+    assert "verdicts_of_line" in steps
+    assert "TEMP B-TREE" not in steps
 
 
 def test_captured_counts_only_grow(record: Record) -> None:
