@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.line_plant import Received
 from benchmarks.suite import Row
+from edge.messages import Result, Verdict
 
 _NS_PER_MS = 1e6
 
@@ -42,3 +45,59 @@ class Percentiles:
 def milliseconds(start_ns: int, end_ns: int) -> float:
     """From one time of a clock to another."""
     return (end_ns - start_ns) / _NS_PER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Overhead:
+    """Where the latency of one part went, in milliseconds; all but `infer` is the line's doing.
+
+    Attributes:
+        latency: captured -> this process has the verdict.
+        infer: of the part's own batch.
+        queueing: of the time before, what other batches' inference took: a matter of load, not of the line.
+    """
+
+    latency: float
+    infer: float
+    queueing: float
+
+    @property
+    def line(self) -> float:
+        """Capture -> verdict received, minus inference; queueing is not taken off."""
+        return self.latency - self.infer
+
+
+def overheads(received: Sequence[Received]) -> list[Overhead]:
+    """The latency of every judged part, taken apart by the verdicts' own timings.
+
+    A batch was inferred from `captured + queue + preprocess` on, for `infer`.
+    """
+    judged = [each for each in received if each.verdict.result is not Result.FAULT]
+    batches = [_inference_ns(each.verdict) for each in judged]
+    apart = sorted(set(batches))
+    return [
+        Overhead(
+            latency=milliseconds(each.verdict.captured_mono_ns, each.mono_ns),
+            infer=each.verdict.timings.infer,
+            queueing=_overlap_ns(each.verdict.captured_mono_ns, own[0], apart) / _NS_PER_MS,
+        )
+        for each, own in zip(judged, batches, strict=True)
+    ]
+
+
+def _inference_ns(verdict: Verdict) -> tuple[int, int]:
+    """CLOCK_MONOTONIC at the begin and the end of the batch that this part was in."""
+    times = verdict.timings
+    begin = verdict.captured_mono_ns + round((times.queue + times.preprocess) * _NS_PER_MS)
+    return begin, begin + round(times.infer * _NS_PER_MS)
+
+
+def _overlap_ns(start: int, stop: int, spans: Sequence[tuple[int, int]]) -> int:
+    """How much of start ... stop is covered by sorted spans, which may touch or repeat but not nest."""
+    covered, reached = 0, start
+    for begin, end in spans[max(bisect_left(spans, (start, start)) - 1, 0) :]:
+        if begin >= stop:
+            break
+        covered += max(min(end, stop) - max(begin, reached), 0)
+        reached = max(reached, end)
+    return covered
