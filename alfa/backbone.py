@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,16 +18,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from alfa.blocks import Run, unpacked
 from alfa.errors import BadInput
+from alfa.passes import Tower, Traced, middle_blocks, read_out, trace
 from alfa.preprocessing import Frontend, Preprocessor
 from alfa.settings import ModelSettings, uses_windows
+from alfa.window_pass import WindowBatch, window_batches
 from alfa.windows import Grid, window_layout
 
 if TYPE_CHECKING:
     from alfa.pretrained import ClipModel
-    from alfa.towers import Tower, Traced
 
 _TEXT_BATCH = 256
+# Window tokens in one pass: few launches on a GPU, rows that stay in the cache on a CPU.
+_TOKENS_AT_ONCE = {"cuda": 65536, "cpu": 1024}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -95,7 +98,10 @@ class ImageFeatures:
 
 
 class _WindowLevel(NamedTuple):
-    """All windows of one scale: (B, N, d), and the (B, N, ...) of `ValueVectors` or nothing."""
+    """Windows of one scale: embeddings (..., d), and the values and agreement of `ValueVectors` or nothing.
+
+    In front (n,) for the windows of a pass, (B, N) for all of them.
+    """
 
     embeddings: Tensor
     values: Tensor
@@ -124,7 +130,7 @@ class Backbone:
     """
 
     def __init__(self, model: ClipModel, settings: ModelSettings) -> None:
-        from alfa.towers import middle_blocks, tower_of
+        from alfa.towers import tower_of
 
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -141,7 +147,8 @@ class Backbone:
         self.grid = _square_or_native_grid(self._tower, settings.resolution)
         self.image_size = (self.grid.rows * self.patch_size, self.grid.cols * self.patch_size)
         self.patch_dim = self._tower.patch_dim
-        self.patch_blocks = (*middle_blocks(self._tower.depth), self._tower.depth)
+        self._depth = len(self._tower.blocks)
+        self.patch_blocks = (*middle_blocks(self._depth), self._depth)
         self._patch_head = None if model.patch_head is None else model.patch_head.to(self.device)
         self._value_blocks = self._blocks_of_values()
         self._require_patches_for(settings.local)
@@ -149,7 +156,7 @@ class Backbone:
         for scale in self.scales:
             window_layout(self.grid, scale)  # refuses a scale that does not fit, before any image comes
         self.context_length: int = model.tokenizer.context_length
-        self._window_batch = settings.window_batch
+        self._tokens_at_once = settings.tokens_at_once or _TOKENS_AT_ONCE[self.device.type]
         frontend = Frontend(
             grid=self.grid,
             patch_size=self.patch_size,
@@ -196,9 +203,12 @@ class Backbone:
         """
         grid = Grid(pixels.shape[2] // self.patch_size, pixels.shape[3] // self.patch_size)
         tokens = self._tower.embed(pixels)
-        traced = self._tower.trace(tokens, self._value_blocks)
+        rows, packing = tokens.flatten(0, 1), (Run(*tokens.shape[:2]),)
+        # Norm and projection of the first block see a token alone: the windows share them with their image.
+        projected = self._tower.blocks[0].project(rows)
+        (traced,) = trace(self._tower, rows, packing, projected, self._value_blocks).unpacked(packing)
         levels = self._patch_levels(traced)
-        windows = [self._encode_windows(tokens, grid, scale) for scale in self.scales]
+        windows = self._encode_windows(rows, projected, grid, len(tokens))
         return ImageFeatures(
             grid=grid,
             image=self._embedding(traced),
@@ -236,29 +246,36 @@ class Backbone:
         """Tokens of each prompt, start and end tokens included, before any cut."""
         return self._model.token_counts(prompts)
 
-    def _encode_windows(self, tokens: Tensor, grid: Grid, scale: int) -> _WindowLevel:
-        """(B, T, c) embedded tokens -> all N windows of a scale, with (B, N, ...) rows."""
-        positions = self._window_positions(grid, scale)
-        images, length, width = tokens.shape
-        offsets = torch.arange(images, device=self.device)[:, None, None] * length
-        rows = (offsets + positions).flatten(0, 1)
-        flat = tokens.reshape(-1, width)
-        passes = [self._encode_pass(flat[part]) for part in torch.split(rows, self._window_batch)]
-        joined = (torch.cat(parts) for parts in zip(*passes, strict=True))
-        return _WindowLevel(*(part.view(images, len(positions), *part.shape[1:]) for part in joined))
+    def _encode_windows(self, rows: Tensor, projected: Tensor, grid: Grid, images: int) -> list[_WindowLevel]:
+        """All windows, scale by scale, from (B * T, c) embedded tokens and their first projection."""
+        batches = window_batches(
+            grid, self.scales, self._tower.prefix, images, self._tokens_at_once, self.device
+        )
+        parts: list[list[_WindowLevel]] = [[] for _ in self.scales]
+        for batch in batches:
+            encoded = self._encode_batch(rows[batch.source], projected[batch.source], batch)
+            for level, part in zip(batch.levels, encoded, strict=True):
+                parts[level].append(part)
+        return [_joined(level, images) for level in parts]
 
-    def _encode_pass(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(n, L, c) tokens of n windows -> embeddings, and values and agreement (empty where not needed)."""
-        if self._patch_head is None and not self._value_blocks:
-            # Nothing on the way is asked for: no reason to keep and norm the middle tokens of every window.
-            embeddings = _unit(self._tower.pool(self._tower.transform(tokens)))
-            return embeddings, embeddings[:, :0], embeddings[:, :0]
-        traced = self._tower.trace(tokens, self._value_blocks)
+    def _encode_batch(self, rows: Tensor, projected: Tensor, batch: WindowBatch) -> list[_WindowLevel]:
+        """Packed rows of n windows -> per run, embeddings, and values and agreement where needed."""
+        if self._patch_head is not None or self._value_blocks:
+            traced = trace(self._tower, rows, batch.packing, projected, self._value_blocks)
+            return [self._window_level(of_run) for of_run in traced.unpacked(batch.packing)]
+        # Nothing on the way is asked for, and of the last block mostly the class token alone.
+        read = batch.first if self._tower.pools_first else None
+        hidden = read_out(self._tower, rows, batch.packing, projected, read)
+        packing = batch.packing if read is None else [Run(run.sequences, 1) for run in batch.packing]
+        pooled = [_unit(self._tower.pool(of_run)) for of_run in unpacked(hidden, packing)]
+        return [_WindowLevel(each, each[:, :0], each[:, :0]) for each in pooled]
+
+    def _window_level(self, traced: Traced) -> _WindowLevel:
         embeddings = self._embedding(traced)
         if not traced.values:
-            return embeddings, embeddings[:, :0], embeddings[:, :0]
+            return _WindowLevel(embeddings, embeddings[:, :0], embeddings[:, :0])
         own = self._joint_values(traced.values)
-        return embeddings, own[:, 0], torch.einsum("ntd,nd->nt", own, embeddings)
+        return _WindowLevel(embeddings, own[:, 0], torch.einsum("ntd,nd->nt", own, embeddings))
 
     def _embedding(self, traced: Traced) -> Tensor:
         """(n, d), unit: of an image or a window, from its tokens."""
@@ -286,7 +303,7 @@ class Backbone:
         """The blocks that embeddings are made of, where the aligner reads value vectors."""
         if not self.settings.needs_values:
             return ()
-        return (self._tower.depth,) if self._patch_head is None else tuple(sorted(self._patch_head.blocks))
+        return (self._depth,) if self._patch_head is None else tuple(sorted(self._patch_head.blocks))
 
     def _value_vectors(self, values: Sequence[Tensor], windows: Sequence[_WindowLevel]) -> ValueVectors:
         return ValueVectors(
@@ -322,15 +339,12 @@ class Backbone:
         alike = values.flatten(0, 1)[:, None].expand(-1, self._tower.prefix + 1, -1)
         return _unit(self._tower.pool(alike)).view(count, tokens, -1)
 
-    def _window_positions(self, grid: Grid, scale: int) -> Tensor:
-        return _window_positions(grid, scale, self._tower.prefix, self.device)
 
-
-@lru_cache(maxsize=64)
-def _window_positions(grid: Grid, scale: int, prefix: int, device: torch.device) -> Tensor:
-    """(N, prefix + s*s): where in an image's tokens each window finds its own."""
-    patches = window_layout(grid, scale, device).indices + prefix
-    return torch.cat([torch.arange(prefix, device=device).expand(len(patches), -1), patches], dim=1)
+def _joined(parts: Sequence[_WindowLevel], images: int) -> _WindowLevel:
+    """The windows of one scale, from all passes: (B * N, ...) -> (B, N, ...)."""
+    windows = sum(len(part.embeddings) for part in parts) // images
+    joined = (torch.cat(of_kind) for of_kind in zip(*parts, strict=True))
+    return _WindowLevel(*(each.view(images, windows, *each.shape[1:]) for each in joined))
 
 
 def _square_or_native_grid(tower: Tower, resolution: int) -> Grid:
@@ -362,6 +376,12 @@ def _device(name: str) -> torch.device:
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
-    if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return _DTYPES[precision]
+    if precision != "auto":
+        return _DTYPES[precision]
+    return torch.bfloat16 if device.type == "cuda" or _cpu_multiplies_bf16() else torch.float32
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Whether the processor has instructions for it; without them bfloat16 is slower than float32."""
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))

@@ -93,7 +93,12 @@ class ModelSettings(BaseModel):
     bank_foreground: bool = Field(
         True, description="keep the bank's distances off the background, where the taught parts show one"
     )
-    window_batch: int = Field(1024, ge=1, le=65536, description="windows that go through the tower at once")
+    tokens_at_once: int = Field(
+        0,
+        ge=0,
+        le=1 << 20,
+        description="window tokens that go through the tower at once; 0 chooses by device",
+    )
     threads: int = Field(0, ge=0, le=256, description="CPU threads for torch; 0 leaves torch's own choice")
 
     @property

@@ -11,77 +11,19 @@ keeps its shape and a large one its detail.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import timm
 import torch
 from open_clip.timm_model import TimmModel
-from open_clip.transformer import VisionTransformer
-from timm.layers import resample_abs_pos_embed
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from timm.layers import Attention, resample_abs_pos_embed
 from torch import Tensor, nn
-from torch.nn import functional
 
+from alfa.blocks import Block, OpaqueBlock, PlainBlock
 from alfa.errors import BadInput
+from alfa.passes import Tower
 from alfa.windows import Grid
-
-
-class Traced(NamedTuple):
-    """Tokens on their way through all blocks.
-
-    Attributes:
-        hidden: what `Tower.transform` gives, (n, tokens, c).
-        middle: the same after each of the tower's middle blocks.
-        values: the value vectors in each of the blocks that were asked for, (n, tokens, c).
-    """
-
-    hidden: Tensor
-    middle: list[Tensor]
-    values: list[Tensor]
-
-
-class Tower(Protocol):
-    """An image tower in its steps.
-
-    Attributes:
-        depth: how many blocks it has.
-        image_size: (h, w) in pixels that the model asks for.
-        patch_size: side of a patch in pixels.
-        prefix: tokens in front of the patch tokens: 1 with a class token, 0 without, more with registers.
-        patch_dim: c, the width of a patch token.
-    """
-
-    depth: int
-    image_size: tuple[int, int]
-    patch_size: int
-    prefix: int
-    patch_dim: int
-
-    def embed(self, pixels: Tensor) -> Tensor:
-        """(B, 3, h, w) normalised pixels -> (B, prefix + P, c) tokens with their positions.
-
-        Any h and w that are multiples of the patch size.
-        """
-
-    def transform(self, tokens: Tensor) -> Tensor:
-        """(n, prefix + any number of patches, c) -> the same after all blocks."""
-
-    def trace(self, tokens: Tensor, value_blocks: Sequence[int] = ()) -> Traced:
-        """`transform`, and on the way the tokens after the middle blocks and the value vectors (Eq. 7).
-
-        Args:
-            tokens: (n, prefix + any number of patches, c).
-            value_blocks: the blocks, counted from 1 and rising, whose values are wanted.
-
-        A value vector is what its token hands to an attention that looks at it alone: through the block's
-        output projection (Eq. 9) and LayerScale, and the tower's final norm where `transform` applies it.
-        """
-
-    def pool(self, hidden: Tensor) -> Tensor:
-        """Transformed tokens -> (n, d) in the joint space, not yet unit length."""
-
-    def patches(self, hidden: Tensor) -> Tensor:
-        """Transformed tokens -> (n, patches, c), patch tokens after the tower's final norm."""
 
 
 class OpenClipTower:
@@ -91,11 +33,12 @@ class OpenClipTower:
 
     def __init__(self, visual: VisionTransformer) -> None:
         self._visual: Any = visual
-        self.depth = len(visual.transformer.resblocks)
+        self.blocks = _blocks(visual.transformer.resblocks)
         self.image_size: tuple[int, int] = tuple(visual.image_size)
         self.patch_size: int = visual.patch_size[0]
         self.patch_dim: int = visual.positional_embedding.shape[1]
         self._positions = Positions(visual.positional_embedding[None], Grid(*visual.grid_size), self.prefix)
+        self.pools_first = visual.attn_pool is None and visual.pool_type == "tok"
         # CoCa's attentional pooler leaves no norm of the tower's own width.
         self._patch_norm = visual.ln_post if visual.attn_pool is None else nn.Identity()
 
@@ -107,18 +50,9 @@ class OpenClipTower:
         tokens = torch.cat([class_token, patches.flatten(2).mT], dim=1)
         return visual.ln_pre(tokens + self._positions.on(_grid_of(patches)))  # type: ignore[no-any-return]
 
-    def transform(self, tokens: Tensor) -> Tensor:
-        """All residual blocks."""
-        return self._visual.transformer(tokens)  # type: ignore[no-any-return]
-
-    def trace(self, tokens: Tensor, value_blocks: Sequence[int] = ()) -> Traced:
-        """Values of ln_1's output by the last third of the fused input projection."""
-        transformer = self._visual.transformer
-        # Where tokens are kept in the order (tokens, n, c), open_clip turns them around before the blocks.
-        turned = not transformer.batch_first
-        tokens = tokens.transpose(0, 1).contiguous() if turned else tokens
-        traced = _through(transformer.resblocks, tokens, value_blocks, _open_clip_values)
-        return _each(traced, lambda kept: kept.transpose(0, 1)) if turned else traced
+    def norm(self, rows: Tensor) -> Tensor:
+        """None: ln_post belongs to the pooling, which may come before it."""
+        return rows
 
     def pool(self, hidden: Tensor) -> Tensor:
         """Final norm, pooling and projection."""
@@ -137,11 +71,12 @@ class TimmTower:
         trunk = visual.trunk
         self._trunk: Any = trunk
         self._head: Any = visual.head
-        self.depth = len(trunk.blocks)
+        self.blocks = _blocks(trunk.blocks)
         self.image_size: tuple[int, int] = tuple(visual.image_size)
         self.patch_size: int = trunk.patch_embed.patch_size[0]
         self.prefix: int = trunk.num_prefix_tokens
         self.patch_dim: int = trunk.embed_dim
+        self.pools_first = trunk.attn_pool is None and trunk.global_pool == "token"
         # Average pooling models norm after the pool only; their patch tokens take that norm.
         self._patch_norm = trunk.fc_norm if isinstance(trunk.norm, nn.Identity) else nn.Identity()
         # Without positions of their own, the prefix tokens are put in front after the addition.
@@ -165,14 +100,9 @@ class TimmTower:
             placed = torch.cat([*prefix, tokens + positions], dim=1)
         return trunk.norm_pre(placed)  # type: ignore[no-any-return]
 
-    def transform(self, tokens: Tensor) -> Tensor:
-        """All blocks and timm's final norm."""
-        return self._trunk.norm(self._trunk.blocks(tokens))  # type: ignore[no-any-return]
-
-    def trace(self, tokens: Tensor, value_blocks: Sequence[int] = ()) -> Traced:
-        """Values of norm1's output by the last third of qkv; timm's final norm on everything."""
-        traced = _through(self._trunk.blocks, tokens, value_blocks, _timm_values)
-        return _each(traced, self._trunk.norm)
+    def norm(self, rows: Tensor) -> Tensor:
+        """timm's final norm."""
+        return self._trunk.norm(rows)  # type: ignore[no-any-return]
 
     def pool(self, hidden: Tensor) -> Tensor:
         """timm's pooling, then open_clip's projection head."""
@@ -214,54 +144,8 @@ class Positions:
         return self._known[grid]
 
 
-def middle_blocks(depth: int) -> tuple[int, ...]:
-    """The blocks, counted from 1, after a half and after three quarters of the tower.
-
-    Their patch tokens still say where something is and what it looks like; the last ones say what it is.
-    """
-    return tuple(sorted({depth // 2, 3 * depth // 4} - {0, depth}))
-
-
-def _through(
-    blocks: nn.Sequential | nn.ModuleList,
-    tokens: Tensor,
-    value_blocks: Sequence[int],
-    values_of: Callable[[Any, Tensor], Tensor],
-) -> Traced:
-    """All blocks one by one, and what is kept on the way."""
-    middle, values = [], []
-    depth = len(blocks)
-    for number, block in enumerate(blocks, start=1):
-        if number in value_blocks:
-            values.append(values_of(block, tokens))
-        tokens = block(tokens)
-        if number in middle_blocks(depth):
-            middle.append(tokens)
-    return Traced(tokens, middle, values)
-
-
-def _each(traced: Traced, change: Callable[[Tensor], Tensor]) -> Traced:
-    return Traced(
-        change(traced.hidden),
-        [change(kept) for kept in traced.middle],
-        [change(value) for value in traced.values],
-    )
-
-
-def _open_clip_values(block: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - open_clip is untyped
-    attention = block.attn
-    width = tokens.shape[-1]
-    bias = None if attention.in_proj_bias is None else attention.in_proj_bias[-width:]
-    values = functional.linear(block.ln_1(tokens), attention.in_proj_weight[-width:], bias)
-    return block.ls_1(attention.out_proj(values))  # type: ignore[no-any-return]
-
-
-def _timm_values(block: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - timm is untyped
-    attention = block.attn
-    width = attention.proj.in_features
-    bias = None if attention.qkv.bias is None else attention.qkv.bias[-width:]
-    values = functional.linear(block.norm1(tokens), attention.qkv.weight[-width:], bias)
-    return block.ls1(attention.proj(attention.norm(values)))  # type: ignore[no-any-return]
+def _blocks(modules: nn.Sequential | nn.ModuleList) -> list[Block]:
+    return [block_of(module) for module in modules]
 
 
 def _grid_of(patches: Tensor) -> Grid:
@@ -280,3 +164,64 @@ def tower_of(visual: nn.Module, model_name: str) -> Tower:
         return TimmTower(visual)
     advice = "its image tower is no vision transformer, so windows cannot be cut from it; choose a ViT"
     raise BadInput("model", "name", model_name, advice)
+
+
+def block_of(block: Any) -> Block:  # noqa: ANN401 - either library's
+    """The steps of one of open_clip's or timm's blocks, which keeps its weights; in evaluation mode.
+
+    LayerScale is multiplied into the projections before it, in place: the same function, two passes over all
+    rows less.
+    """
+    # Exactly these kinds: a subclass may do something else in its forward.
+    if type(block) is ResidualAttentionBlock and block.attn.in_proj_weight is not None:
+        return _open_clip_block(block)
+    if type(block) is timm.models.vision_transformer.Block and type(block.attn) is Attention:
+        return _timm_block(block)
+    return OpaqueBlock(block)
+
+
+def _open_clip_block(block: Any) -> Block:  # noqa: ANN401 - open_clip is untyped
+    attention = block.attn
+    _absorb_scale(block, "ls_1", attention.out_proj)
+    _absorb_scale(block, "ls_2", block.mlp.c_proj)
+    none = nn.Identity()
+    return PlainBlock(
+        norm_in=block.ln_1,
+        weight=attention.in_proj_weight,
+        bias=attention.in_proj_bias,
+        heads=attention.num_heads,
+        norms=(none, none, none),
+        out=attention.out_proj,
+        norm_mlp=block.ln_2,
+        mlp=block.mlp,
+    )
+
+
+def _timm_block(block: Any) -> Block:  # noqa: ANN401 - timm is untyped
+    attention = block.attn
+    if getattr(attention, "gate", None) is not None or type(block.mlp) is not timm.layers.Mlp:
+        return OpaqueBlock(block)
+    _absorb_scale(block, "ls1", attention.proj)
+    _absorb_scale(block, "ls2", block.mlp.fc2)
+    return PlainBlock(
+        norm_in=block.norm1,
+        weight=attention.qkv.weight,
+        bias=attention.qkv.bias,
+        heads=attention.num_heads,
+        norms=(attention.q_norm, attention.k_norm, attention.norm),
+        out=attention.proj,
+        norm_mlp=block.norm2,
+        mlp=block.mlp,
+    )
+
+
+@torch.no_grad()
+def _absorb_scale(block: Any, name: str, projection: Any) -> None:  # noqa: ANN401 - either library's
+    """Multiply a LayerScale into the projection before it and leave an identity in its place."""
+    scale = getattr(block, name)
+    if isinstance(scale, nn.Identity):
+        return
+    projection.weight.mul_(scale.gamma[:, None])
+    if projection.bias is not None:
+        projection.bias.mul_(scale.gamma)
+    setattr(block, name, nn.Identity())

@@ -175,7 +175,7 @@ def test_how_windows_are_split_over_passes_changes_nothing(
     tiny_backbone: Backbone, tiny_settings: ModelSettings, at_once: int
 ) -> None:
     """Passes that end within an image, or hold parts of two, give the same embeddings."""
-    split = Backbone.load(tiny_settings.model_copy(update={"window_batch": at_once}))
+    split = Backbone.load(tiny_settings.model_copy(update={"tokens_at_once": at_once}))
     pixels = _pixels(2, tiny_backbone.image_size)
     ours, theirs = split.encode_images(pixels).windows, tiny_backbone.encode_images(pixels).windows
     for level, expected in zip(ours, theirs, strict=True):

@@ -48,7 +48,7 @@ def test_values_are_taken(tmp_path: Path) -> None:
         ("precision = 'int4'", "model.precision"),
         ("aligner = 'rotation'", "model.aligner"),
         ("name = ''", "model.name"),
-        ("window_batch = 0", "model.window_batch"),
+        ("tokens_at_once = -1", "model.tokens_at_once"),
         ("threads = -1", "model.threads"),
     ],
 )

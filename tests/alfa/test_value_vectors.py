@@ -66,7 +66,7 @@ def test_how_windows_are_split_over_passes_changes_no_value(
     with_values: Backbone, tiny_settings: ModelSettings
 ) -> None:
     """Passes that end within an image or hold parts of two."""
-    split = Backbone.load(tiny_settings.model_copy(update={"aligner": "ridge", "window_batch": 5}))
+    split = Backbone.load(tiny_settings.model_copy(update={"aligner": "ridge", "tokens_at_once": 5}))
     ours, theirs = _values(split, _pixels(2)), _values(with_values, _pixels(2))
     for mine, other in zip(
         (*ours.windows, *ours.agreement), (*theirs.windows, *theirs.agreement), strict=True
