@@ -7,6 +7,11 @@ from torch import Tensor
 
 # Greedy selection compares all rows once per row chosen; distances survive a random projection this wide.
 _DIMENSIONS = 64
+# Points among which the furthest are looked for until others might be further: they fit into a core's cache,
+# where all points do not.
+_POOL = 1024
+# Bounds the matrix of distances that is held at once.
+_CHOSEN_AT_ONCE = 64
 
 
 class RowStream:
@@ -87,20 +92,50 @@ def greedy_choice(rows: Tensor, cap: int, seed: int = 0) -> Tensor:
     if len(rows) <= cap:
         return torch.arange(len(rows), device=rows.device)
     points = _projected(rows.float(), seed)
+    distance = points.new_full((len(points),), torch.inf)
+    chosen = (points - points.mean(dim=0)).square().sum(dim=1).argmin()[None]
+    fresh = chosen
+    while len(chosen) < cap:
+        _bring_nearer(distance, points, fresh)
+        pool = distance.topk(min(_POOL, len(points))).indices
+        fresh = pool[_certainly_furthest(points[pool], distance[pool], cap - len(chosen))]
+        chosen = torch.cat([chosen, fresh])
+    return chosen
+
+
+def _bring_nearer(distance: Tensor, points: Tensor, fresh: Tensor) -> None:
+    """Lower the squared distances to the nearest chosen point by those to freshly chosen ones, in place."""
     norms = points.square().sum(dim=1)
-    furthest = (points - points.mean(dim=0)).square().sum(dim=1).argmin()
-    distance = torch.full_like(norms, torch.inf)
-    to_chosen = torch.empty_like(norms)
-    chosen = torch.empty(cap, dtype=torch.int64, device=rows.device)
-    for step in range(cap):
-        chosen[step] = furthest
+    for some in torch.split(fresh, _CHOSEN_AT_ONCE):
+        squared = torch.addmm(norms[some], points, points[some].T, alpha=-2).amin(dim=1).add_(norms)
+        torch.minimum(distance, squared, out=distance)
+    # Its own distance is only nearly 0 by that sum, and equal rows are all at 0: none is chosen twice.
+    distance[fresh] = -torch.inf
+
+
+def _certainly_furthest(points: Tensor, distance: Tensor, most: int) -> Tensor:
+    """Which of a pool are the furthest of all, one after the other, (at least 1 and at most `most`,).
+
+    Distances only fall, so nothing outside can be further than the pool's nearest is now: as long as its
+    furthest is above that, no other point need be looked at.
+
+    Args:
+        points: (m, dim), those furthest from what is chosen already.
+        distance: (m,), their squared distances to it.
+        most: how many are wanted.
+    """
+    norms = points.square().sum(dim=1)
+    outside = float(distance.amin())
+    places: list[Tensor] = []
+    furthest = distance.argmax()
+    while len(places) < most and (not places or float(distance[furthest]) >= outside):
+        places.append(furthest)
         # |p - c|^2 = |p|^2 - 2 p.c + |c|^2 reads every point once and writes no differences.
-        torch.addmv(norms, points, points[furthest], alpha=-2, out=to_chosen)
-        torch.minimum(distance, to_chosen.add_(norms[furthest]), out=distance)
-        # Its own distance is only nearly 0 by that sum, and equal rows are all at 0: none is chosen twice.
+        squared = torch.addmv(norms, points, points[furthest], alpha=-2).add_(norms[furthest])
+        torch.minimum(distance, squared, out=distance)
         distance[furthest] = -torch.inf
         furthest = distance.argmax()
-    return chosen
+    return torch.stack(places)
 
 
 def _projected(rows: Tensor, seed: int) -> Tensor:

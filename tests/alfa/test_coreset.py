@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,3 +98,22 @@ def test_a_rare_cluster_early_in_a_stream_is_still_there_at_its_end() -> None:
         stream.add(common, torch.full((100,), number + 1))
     rows, _ = stream.rows()
     assert (rows @ rare[0]).max() == 1
+
+
+def _one_by_one(rows: Tensor, cap: int) -> list[int]:
+    """Greedy k-centre as it is defined, in float64: every distance to every chosen row, at every step."""
+    points = rows.double()
+    chosen = [int((points - points.mean(dim=0)).square().sum(dim=1).argmin())]
+    while len(chosen) < cap:
+        chosen.append(int(torch.cdist(points, points[chosen]).amin(dim=1).argmax()))
+    return chosen
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_choice_is_that_of_looking_at_all_rows_at_every_step(seed: int) -> None:
+    """More rows than are looked at together, and more chosen than are compared at once."""
+    rows = torch.rand(1500, 3, generator=torch.Generator().manual_seed(seed))
+    ours, theirs = greedy_choice(rows, cap=80).tolist(), _one_by_one(rows, cap=80)
+    # Two rows as good as equally far may change places by rounding.
+    assert len(set(ours) & set(theirs)) >= 78
+    assert ours[:10] == theirs[:10]
