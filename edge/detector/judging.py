@@ -1,4 +1,4 @@
-"""A batch of frames of several lines becomes one answer a frame, whatever happens."""
+"""A batch of prepared frames of several lines becomes one answer a frame, whatever happens."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import torch
 
 from alfa.backbone import ImageFeatures
-from alfa.errors import AlfaError
 from alfa.inspector import Inspection, judge
 from alfa.preprocessing import PixelBatch
+from edge.detector.preparing import JUDGING_ERRORS, Prepared, Refusal, refusal_of
 from edge.detector.recipes import LineRecipe, Loaded
 from edge.detector.verdicts import fault, judged
-from edge.messages import FaultReason, Frame, Timings, Verdict
+from edge.messages import Frame, Timings, Verdict
 
-# What torch, OpenCV, numpy and alfa raise for a frame or a batch that cannot be judged; out of memory is a
-# RuntimeError. Anything else is a bug and ends the detector.
-_JUDGING_ERRORS = (RuntimeError, ValueError, cv2.error, MemoryError, AlfaError)
 _NS_PER_MS = 1e6
 
 
@@ -40,7 +36,7 @@ class BatchJudge:
         self._backbone = loaded.backbone
         self._settings = loaded.settings
 
-    def judge(self, frames: Sequence[Frame], recipes: Mapping[str, LineRecipe]) -> list[Answer]:
+    def judge(self, batch: Sequence[Prepared], recipes: Mapping[str, LineRecipe]) -> list[Answer]:
         """One answer a frame, in any order.
 
         When the batch fails, each frame is tried alone, so that a bad one does not fault its neighbours.
@@ -48,65 +44,75 @@ class BatchJudge:
         Raises:
             torch.AcceleratorError: the device is unusable until the process starts anew.
         """
-        if not frames:
+        if not batch:
             return []
         try:
-            return self._judge_together(frames, recipes)
+            return self._judge_together(batch, recipes)
         except torch.AcceleratorError:
             raise
-        except _JUDGING_ERRORS as error:
-            if len(frames) > 1:
-                return [answer for frame in frames for answer in self.judge([frame], recipes)]
-            return [_failed(frames[0], recipes, error)]
+        except JUDGING_ERRORS as error:
+            if len(batch) > 1:
+                return [answer for each in batch for answer in self.judge([each], recipes)]
+            return [refused(batch[0].frame, refusal_of(error), recipes)]
 
-    def _judge_together(self, frames: Sequence[Frame], recipes: Mapping[str, LineRecipe]) -> list[Answer]:
+    def _judge_together(self, batch: Sequence[Prepared], recipes: Mapping[str, LineRecipe]) -> list[Answer]:
         begun = time.monotonic_ns()
-        preprocessor = self._backbone.preprocessor
-        batches = preprocessor.batches([preprocessor.fit(f.pixels, f.header.colour) for f in frames])
-        prepared = time.monotonic_ns()
-        features = [self._encode(batch) for batch in batches]
+        pixels = self._backbone.preprocessor.batches([each.image for each in batch])
+        staged = time.monotonic_ns()
+        features = [self._encode(of_one_size) for of_one_size in pixels]
         encoded = time.monotonic_ns()
         answers: list[Answer] = []
-        for line, line_frames, of_line in _by_line(frames, batches, features):
+        for line, of_line, line_features in _by_line(batch, pixels, features):
             recipe = recipes[line]
-            inspections = judge(of_line, recipe.recipe, self._settings, _sizes(line_frames))
+            inspections = judge(line_features, recipe.recipe, self._settings, _sizes(of_line))
             done = time.monotonic_ns()
-            for frame, inspection in zip(line_frames, inspections, strict=True):
-                timings = Timings(
-                    queue=(begun - frame.header.mono_ns) / _NS_PER_MS,
-                    preprocess=(prepared - begun) / _NS_PER_MS,
-                    infer=(encoded - prepared) / _NS_PER_MS,
-                    post=(done - encoded) / _NS_PER_MS,
-                )
-                verdict = judged(frame.header, inspection, recipe.stamp, timings)
-                answers.append(Answer(frame, verdict, inspection))
+            for each, inspection in zip(of_line, inspections, strict=True):
+                timings = _timings(each, begun, staged, encoded, done)
+                verdict = judged(each.frame.header, inspection, recipe.stamp, timings)
+                answers.append(Answer(each.frame, verdict, inspection))
         return answers
 
     def _encode(self, batch: PixelBatch) -> ImageFeatures:
         features = self._backbone.encode_images(batch.pixels)
         if self._backbone.device.type == "cuda":
             # The result is waited for a moment later anyway; here, so that the stages' times are true.
-            torch.cuda.synchronize(self._backbone.device)
+            torch.cuda.current_stream(self._backbone.device).synchronize()
         return features
 
 
-def _by_line(
-    frames: Sequence[Frame], batches: Sequence[PixelBatch], features: Sequence[ImageFeatures]
-) -> Iterator[tuple[str, list[Frame], ImageFeatures]]:
-    """Line, its frames and their features; a line whose frames differ in shape comes once a shape."""
-    for batch, encoded in zip(batches, features, strict=True):
-        rows: defaultdict[str, list[int]] = defaultdict(list)
-        for row, position in enumerate(batch.positions):
-            rows[frames[position].header.line].append(row)
-        for line, of_line in rows.items():
-            yield line, [frames[batch.positions[row]] for row in of_line], encoded.select(of_line)
-
-
-def _sizes(frames: Sequence[Frame]) -> list[tuple[int, int]]:
-    return [frame.header.captured_size for frame in frames]
-
-
-def _failed(frame: Frame, recipes: Mapping[str, LineRecipe], error: BaseException) -> Answer:
-    detail = f"{type(error).__name__}: {error}"
+def refused(frame: Frame, refusal: Refusal, recipes: Mapping[str, LineRecipe]) -> Answer:
+    """FAULT of a frame that arrived and is not judged."""
     stamp = recipes[frame.header.line].stamp
-    return Answer(frame, fault(frame.header, FaultReason.MODEL_ERROR, detail, stamp))
+    return Answer(frame, fault(frame.header, refusal.reason, refusal.detail, stamp))
+
+
+def _timings(prepared: Prepared, begun: int, staged: int, encoded: int, done: int) -> Timings:
+    """What one frame went through, in an order of its own: it waits before it is prepared and after it.
+
+    Preparing runs beside the model's work on other frames, so the sum over frames may be more than the time
+    that passed; the sum over one frame's stages is not.
+    """
+    waited_ns = prepared.begun_ns - prepared.frame.header.mono_ns + begun - prepared.done_ns
+    prepared_ns = prepared.done_ns - prepared.begun_ns + staged - begun
+    return Timings(
+        queue=waited_ns / _NS_PER_MS,
+        preprocess=prepared_ns / _NS_PER_MS,
+        infer=(encoded - staged) / _NS_PER_MS,
+        post=(done - encoded) / _NS_PER_MS,
+    )
+
+
+def _by_line(
+    batch: Sequence[Prepared], pixels: Sequence[PixelBatch], features: Sequence[ImageFeatures]
+) -> Iterator[tuple[str, list[Prepared], ImageFeatures]]:
+    """Line, its frames and their features; a line whose frames differ in shape comes once a shape."""
+    for of_one_size, encoded in zip(pixels, features, strict=True):
+        rows: defaultdict[str, list[int]] = defaultdict(list)
+        for row, position in enumerate(of_one_size.positions):
+            rows[batch[position].frame.header.line].append(row)
+        for line, of_line in rows.items():
+            yield line, [batch[of_one_size.positions[row]] for row in of_line], encoded.select(of_line)
+
+
+def _sizes(batch: Sequence[Prepared]) -> list[tuple[int, int]]:
+    return [each.frame.header.captured_size for each in batch]

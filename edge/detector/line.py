@@ -28,6 +28,7 @@ _COUNTERS = (
     "side_was_empty",
     "duplicate",
     "reloaded",
+    "picture_dropped",
     "queue",
 )
 

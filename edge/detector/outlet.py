@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 
@@ -24,6 +25,7 @@ from edge.sockets import Socket, receive, send
 _REPLAYS_A_PASS = 16
 # A subscriber gets this long to take the last verdicts when the detector ends.
 _LINGER_MS = 1000
+_DROPPED_PERIOD_S = 60.0
 
 
 class Outlet:
@@ -50,6 +52,7 @@ class Outlet:
         self._replays = replays
         self._lines = lines
         self._log = log
+        self._dropped_told_s = -math.inf
 
     def publish_verdict(self, verdict: Verdict) -> None:
         """Send a verdict with the time of now, count it and keep it for replay."""
@@ -60,6 +63,17 @@ class Outlet:
     def publish_map(self, anomaly_map: AnomalyMap) -> None:
         """Send the picture beside a verdict."""
         send(self._maps, encode_map(anomaly_map))
+
+    def count_dropped_picture(self, line: str) -> None:
+        """Count a picture that was not drawn; the log hears of them once a period."""
+        self._lines[line].count("picture_dropped")
+        now_s = time.monotonic()
+        if now_s >= self._dropped_told_s + _DROPPED_PERIOD_S:
+            self._dropped_told_s = now_s
+            dropped = {name: line.heart.counters["picture_dropped"] for name, line in self._lines.items()}
+            self._log.warning(
+                "pictures_dropped", so_far=dropped, detail="drawn slower than parts ask for them"
+            )
 
     def publish_losses(self, most: int) -> None:
         """Send FAULT(frame_lost) for up to `most` lost parts of each line."""

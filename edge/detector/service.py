@@ -1,13 +1,13 @@
 """The detector's I/O loop: one thread that owns every socket and never waits for the model.
 
-frames -> Inlet (accounting) -> FrameQueues -> Worker (its own thread) -> outbox -> Outlet -> verdicts, maps
+frames -> Inlet (accounting) -> FrameQueues -> Pipeline (own threads) -> outbox -> Outlet -> verdicts, maps
 """
 
 from __future__ import annotations
 
-import concurrent.futures
+import threading
+import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -15,16 +15,15 @@ import structlog
 import zmq
 
 from alfa.errors import AlfaError, Fault
-from edge.background import in_background
 from edge.detector.frame_source import FrameSource
 from edge.detector.inlet import Inlet
 from edge.detector.line import Line
 from edge.detector.model import Model
 from edge.detector.outlet import Outlet
+from edge.detector.pipeline import Output, PictureDropped, Pipeline
 from edge.detector.queues import FrameQueues, LineQueue
 from edge.detector.recipes import LineRecipe, Loaded
 from edge.detector.verdicts import Stamp, fault
-from edge.detector.worker import Output, Worker
 from edge.lifecycle import Lifecycle, new_epoch
 from edge.messages import FaultReason, Frame, ServiceState, Verdict, frame_topic
 from edge.settings import Settings
@@ -88,15 +87,15 @@ class DetectorService:
         for socket in (frames, replays, self._woken):
             self._poller.register(socket, zmq.POLLIN)
         self._model = Model(config, settings, name, log)
-        self._worker: Worker | None = None
-        self._working: Future[None] | None = None
+        self._waking = threading.Lock()
+        self._pipeline: Pipeline | None = None
 
     def run(self) -> None:
         """Serve until stopped; at the end every part that arrived has its verdict.
 
         Raises:
             BadInput: prompts, bank or calibration do not fit the model.
-            Fault: the model cannot be loaded, or the worker ended.
+            Fault: the model cannot be loaded, or the judging ended.
         """
         try:
             while not self._lifecycle.stopping:
@@ -106,11 +105,12 @@ class DetectorService:
             raise
         finally:
             self._finish()
+        self._follow_pipeline()  # what ended it may have come with the last frames
 
     @property
     def has_abandoned_work(self) -> bool:
         """Whether a thread still computes after `run`; the process must then end without waiting for it."""
-        return self._model.computing or (self._working is not None and not self._working.done())
+        return self._model.computing or (self._pipeline is not None and self._pipeline.running)
 
     def _serve_once(self) -> None:
         owes_losses = any(line.owes_losses for line in self._lines.values())
@@ -120,7 +120,7 @@ class DetectorService:
         self._outlet.publish_losses(_LOSSES_A_PASS)
         self._outlet.answer_replays()
         self._follow_model()
-        self._follow_worker()
+        self._follow_pipeline()
         self._beat()
 
     def _publish_outputs(self) -> None:
@@ -133,19 +133,22 @@ class DetectorService:
                 return
             if isinstance(output, Verdict):
                 self._outlet.publish_verdict(output)
+            elif isinstance(output, PictureDropped):
+                self._outlet.count_dropped_picture(output.line)
             else:
                 self._outlet.publish_map(output)
 
     def _deliver(self, outputs: Sequence[Output]) -> None:
-        """Called on the worker's thread, which alone uses the waker."""
+        """Called on the pipeline's threads; a ZeroMQ socket may be used by several, one after the other."""
         for output in outputs:
             self._outbox.put(output)
-        self._waker.send(b"")
+        with self._waking:
+            self._waker.send(b"")
 
     def _follow_model(self) -> None:
         loaded = self._model.take_loaded()
         if loaded is not None:
-            self._start_worker(loaded)
+            self._start_pipeline(loaded)
         changed = self._model.take_reloaded()
         if changed is not None:
             self._use_recipes(changed)
@@ -154,12 +157,11 @@ class DetectorService:
         if self._model.can_reload() and self._lifecycle.take_reload():
             self._model.start_reload()
 
-    def _start_worker(self, loaded: Loaded) -> None:
-        self._worker = Worker(
-            loaded, self._queues, self._line_settings, self._settings.detector, self._deliver
-        )
+    def _start_pipeline(self, loaded: Loaded) -> None:
+        max_age_ms = {name: line.max_age_ms for name, line in self._line_settings.items()}
+        self._pipeline = Pipeline(loaded, self._queues, max_age_ms, self._settings.detector, self._deliver)
         self._use_recipes(loaded.recipes)
-        self._working = in_background("judge", self._worker.run)
+        self._pipeline.start()
         self._lifecycle.ready(f"judging {', '.join(self._lines)}")
         self._log.info(
             "ready",
@@ -170,16 +172,16 @@ class DetectorService:
         )
 
     def _use_recipes(self, recipes: Mapping[str, LineRecipe]) -> None:
-        if self._worker is not None:
-            self._worker.recipes = recipes
+        if self._pipeline is not None:
+            self._pipeline.recipes = recipes
         for name, of_line in recipes.items():
             self._lines[name].stamp = of_line.stamp
 
-    def _follow_worker(self) -> None:
-        """The worker ends by itself only through an exception."""
-        if self._working is None or not self._working.done():
+    def _follow_pipeline(self) -> None:
+        """Its stages end by themselves only through an exception."""
+        error = None if self._pipeline is None else self._pipeline.error
+        if error is None:
             return
-        error = self._working.exception()
         self._log.error("worker_ended", exc_info=error)
         raise Fault("worker_ended", f"{type(error).__name__}: {error}") from error
 
@@ -191,28 +193,35 @@ class DetectorService:
             self._lifecycle.alive()
 
     def _state(self) -> tuple[ServiceState, str]:
-        if self._worker is None:
+        if self._pipeline is None:
             return ServiceState.STARTING, ""
-        busy_s = self._worker.busy_s
+        busy_s = self._pipeline.busy_s
         if busy_s > self._settings.detector.hang_s:
             return ServiceState.FAULT, f"one batch has taken {busy_s:.0f} s so far"
         return ServiceState.READY, self._model.reload_error
 
     def _finish(self) -> None:
-        """What the worker has in hand is judged; what still waits becomes FAULT."""
+        """What is being judged gets the time to end; what waits, and what does not end, becomes FAULT."""
         self._inlet.take()
-        waiting = self._queues.close()
-        if self._working is not None:
-            concurrent.futures.wait([self._working], timeout=_STOP_TIMEOUT_S)
+        unjudged = self._queues.close()
+        self._let_pipeline_end()
+        unjudged += self._queues.abandon()
         self._publish_outputs()
-        for frame in waiting:
+        for frame in unjudged:
             self._outlet.publish_verdict(self._stopped(frame))
         self._outlet.publish_losses(_LOSSES_AT_STOP)
         self._outlet.close()
         # Of a start that failed there is nothing to say but why, and that is the command's one line.
-        if self._worker is not None:
+        if self._pipeline is not None:
             counters = {line.name: dict(line.heart.counters) for line in self._lines.values()}
             self._log.info("stopped", counters=counters)
+
+    def _let_pipeline_end(self) -> None:
+        """Verdicts leave meanwhile; beats do not, as READY would be untrue: no frame is taken any more."""
+        deadline_s = time.monotonic() + _STOP_TIMEOUT_S
+        while self._pipeline is not None and self._pipeline.running and time.monotonic() < deadline_s:
+            self._woken.poll(_POLL_MS)
+            self._publish_outputs()
 
     def _stopped(self, frame: Frame) -> Verdict:
         stamp = self._lines[frame.header.line].stamp

@@ -11,6 +11,7 @@ import torch
 from alfa.prompting.promptset import PromptSet, save_prompt_set
 from alfa.settings import ModelSettings
 from edge.detector.judging import BatchJudge
+from edge.detector.preparing import Prepared, Preparer
 from edge.detector.recipes import Loaded, load
 from edge.messages import FaultReason, Frame
 from edge.settings import load_settings
@@ -40,13 +41,21 @@ def loaded(tmp_path: Path, write_config: Callable[..., Path], tiny_settings: Mod
     return load(load_settings(config), "main")
 
 
+def prepared(loaded: Loaded, *frames: Frame) -> list[Prepared]:
+    """The frames as they reach the judge."""
+    preparer = Preparer(loaded.backbone.preprocessor, {"line1": 60_000})
+    return [preparer.prepare(frame) for frame in frames]
+
+
 @pytest.fixture
-def poison() -> Iterator[None]:
-    """Any forward pass over a picture of the poison level fails, as a batch that holds one does."""
+def poison(loaded: Loaded) -> Iterator[None]:
+    """From now on a forward pass over a picture of the poison level fails, with its whole batch."""
 
     def fail(module: torch.nn.Module, inputs: tuple[object, ...]) -> None:
         pixels = inputs[0]
-        if isinstance(pixels, torch.Tensor) and pixels.ndim == 4 and bool((pixels[:, 0] > 1.8).any()):
+        if not (isinstance(pixels, torch.Tensor) and pixels.ndim == 4 and pixels.shape[1] == 3):
+            return  # no picture: tokens on their way through the tower
+        if bool((pixels[:, 0] > 1.8).any()):
             raise RuntimeError("cannot be judged")
 
     hook = torch.nn.modules.module.register_module_forward_pre_hook(fail)
@@ -58,7 +67,7 @@ def poison() -> Iterator[None]:
 def test_a_bad_frame_does_not_fault_its_neighbours(loaded: Loaded, make_frame: MakeFrame) -> None:
     """The batch fails, each frame is tried alone, and only the bad one is FAULT."""
     frames = [make_frame(0), make_frame(1, level=POISON_LEVEL), make_frame(2)]
-    answers = BatchJudge(loaded).judge(frames, loaded.recipes)
+    answers = BatchJudge(loaded).judge(prepared(loaded, *frames), loaded.recipes)
     assert {answer.verdict.seq: answer.verdict.fault for answer in answers} == {
         0: FaultReason.NONE,
         1: FaultReason.MODEL_ERROR,
@@ -69,7 +78,7 @@ def test_a_bad_frame_does_not_fault_its_neighbours(loaded: Loaded, make_frame: M
 @pytest.mark.usefixtures("poison")
 def test_a_fault_says_what_failed(loaded: Loaded, make_frame: MakeFrame) -> None:
     """The error's type and text are in the verdict, no score is."""
-    answer = BatchJudge(loaded).judge([make_frame(0, level=POISON_LEVEL)], loaded.recipes)[0]
+    answer = BatchJudge(loaded).judge(prepared(loaded, make_frame(0, level=POISON_LEVEL)), loaded.recipes)[0]
     assert answer.verdict.detail == "RuntimeError: cannot be judged"
     assert answer.verdict.score is None
     assert answer.inspection is None
@@ -77,11 +86,11 @@ def test_a_fault_says_what_failed(loaded: Loaded, make_frame: MakeFrame) -> None
 
 def test_a_batch_scores_as_its_frames_alone(loaded: Loaded, make_frame: MakeFrame) -> None:
     """Who else is in the batch does not matter."""
-    frames = [make_frame(seq, level=80 * seq) for seq in range(3)]
+    batch = prepared(loaded, *(make_frame(seq, level=80 * seq) for seq in range(3)))
     judge = BatchJudge(loaded)
-    together = {answer.verdict.seq: answer.verdict.score for answer in judge.judge(frames, loaded.recipes)}
-    for frame in frames:
-        alone = judge.judge([frame], loaded.recipes)[0].verdict
+    together = {answer.verdict.seq: answer.verdict.score for answer in judge.judge(batch, loaded.recipes)}
+    for each in batch:
+        alone = judge.judge([each], loaded.recipes)[0].verdict
         assert together[alone.seq] == pytest.approx(alone.score, abs=1e-5)
 
 
@@ -94,7 +103,7 @@ def test_a_bug_is_not_a_verdict(loaded: Loaded, make_frame: MakeFrame) -> None:
     hook = torch.nn.modules.module.register_module_forward_pre_hook(fail)
     try:
         with pytest.raises(AttributeError):
-            BatchJudge(loaded).judge([make_frame(0)], loaded.recipes)
+            BatchJudge(loaded).judge(prepared(loaded, make_frame(0)), loaded.recipes)
     finally:
         hook.remove()
 

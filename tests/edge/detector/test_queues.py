@@ -6,9 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge.detector.preparing import Prepared, Refusal
 from edge.detector.queues import FrameQueues, LineQueue, Overload
 from edge.messages import FaultReason, Frame
 
@@ -23,6 +25,29 @@ def seqs(frames: list[Frame]) -> list[int]:
     return [frame.header.seq for frame in frames]
 
 
+def taken_seqs(batch: list[Prepared]) -> list[int]:
+    return [prepared.frame.header.seq for prepared in batch]
+
+
+def made_of(frame: Frame) -> Prepared:
+    """A frame as the preparing thread gives it back; what was made of it does not matter here."""
+    return Prepared(frame, Refusal(FaultReason.STALE, ""), 0, 0)
+
+
+def prepare_all(queues: FrameQueues, count: int) -> None:
+    """What the preparing thread does, `count` times."""
+    for _ in range(count):
+        frame = queues.next_unprepared()
+        assert frame is not None
+        queues.prepared(made_of(frame))
+
+
+def prepare_first(queue: LineQueue) -> None:
+    frame = queue.first_unprepared()
+    if frame is not None:
+        queue.prepared(made_of(frame))
+
+
 def test_every_refuses_the_newcomer_when_full(make_frame: MakeFrame) -> None:
     """Under `every` the part that finds no room is the FAULT; those that wait are judged."""
     queue = LineQueue(1, "every")
@@ -30,44 +55,124 @@ def test_every_refuses_the_newcomer_when_full(make_frame: MakeFrame) -> None:
     displaced = queue.put(make_frame(1))
     assert displaced is not None
     assert (displaced.frame.header.seq, displaced.reason) == (1, FaultReason.QUEUE_FULL)
-    assert queue.take().header.seq == 0
+    prepare_first(queue)
+    assert queue.take().frame.header.seq == 0
 
 
 def test_latest_skips_the_waiting_frame(make_frame: MakeFrame) -> None:
-    """Under `latest` the newest frame wins, whatever the capacity."""
+    """Under `latest` the newest frame wins, whatever the capacity, also over one that is prepared."""
     queue = LineQueue(10, "latest")
     queue.put(make_frame(0))
+    prepare_first(queue)
     displaced = queue.put(make_frame(1))
     assert displaced is not None
     assert (displaced.frame.header.seq, displaced.reason) == (0, FaultReason.SKIPPED)
-    assert queue.take().header.seq == 1
+    prepare_first(queue)
+    assert queue.take().frame.header.seq == 1
+
+
+def test_a_frame_displaced_while_it_is_prepared_is_let_go(make_frame: MakeFrame) -> None:
+    """It has had its verdict; the newer one is not taken for it."""
+    queue = LineQueue(1, "latest")
+    queue.put(make_frame(0))
+    in_preparation = queue.first_unprepared()
+    assert in_preparation is not None
+    queue.put(make_frame(1))
+    queue.prepared(made_of(in_preparation))
+    assert (len(queue), queue.ready) == (1, 0)
+    newer = queue.first_unprepared()
+    assert newer is not None
+    assert newer.header.seq == 1
+
+
+_STEPS = st.lists(st.sampled_from(["put", "begin", "finish", "take"]), max_size=60)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    capacity=st.integers(1, 4),
-    overload=st.sampled_from(["every", "latest"]),
-    steps=st.lists(st.booleans(), max_size=40),
-)
+@given(capacity=st.integers(1, 4), overload=st.sampled_from(["every", "latest"]), steps=_STEPS)
 def test_what_goes_in_comes_out_once(
-    make_frame: MakeFrame, capacity: int, overload: Overload, steps: list[bool]
+    make_frame: MakeFrame, capacity: int, overload: Overload, steps: list[str]
 ) -> None:
-    """Taken, displaced and still waiting frames together are the frames put in; taken ones in order."""
+    """Taken, displaced and still waiting frames together are the frames put in; taken ones in order.
+
+    Preparing begins and ends at any moment in between, also for frames that are displaced meanwhile.
+    """
     queue = LineQueue(capacity, overload)
+    in_preparation: Frame | None = None
     taken: list[int] = []
     displaced: list[int] = []
     put = 0
-    for is_put in steps:
-        if is_put:
+    for step in steps:
+        if step == "put":
             out = queue.put(make_frame(put))
             put += 1
             displaced += [] if out is None else [out.frame.header.seq]
-        elif queue:
-            taken.append(queue.take().header.seq)
+        elif step == "begin":
+            in_preparation = in_preparation or queue.first_unprepared()
+        elif step == "finish" and in_preparation is not None:
+            queue.prepared(made_of(in_preparation))
+            in_preparation = None
+        elif step == "take" and queue.ready:
+            taken.append(queue.take().frame.header.seq)
         assert len(queue) <= (capacity if overload == "every" else 1)
-    taken += [queue.take().header.seq for _ in range(len(queue))]
-    assert taken == sorted(taken)
-    assert sorted(taken + displaced) == list(range(put))
+    left = seqs(queue.clear())
+    assert taken + left == sorted(taken + left)
+    assert sorted(taken + left + displaced) == list(range(put))
+    assert not queue
+
+
+def test_what_is_taken_is_in_hand_until_it_is_settled(make_frame: MakeFrame) -> None:
+    """Abandoned before, the batch belongs to whoever abandoned it; settled before, to nobody."""
+    queues = queues_of(line1=LineQueue(9, "every"))
+    for seq in range(2):
+        queues.put(make_frame(seq))
+    prepare_all(queues, 2)
+    queues.take(most=1, wait_s=0)
+    with queues.settling() as is_ours:
+        assert is_ours
+    queues.take(most=1, wait_s=0)
+    assert seqs(queues.abandon()) == [1]
+    with queues.settling() as is_ours:
+        assert not is_ours
+
+
+@pytest.mark.parametrize("overload", ["every", "latest"])
+def test_every_frame_ends_once_whatever_the_threads_do(make_frame: MakeFrame, overload: Overload) -> None:
+    """Three real threads and a close in the middle: displaced, settled, waiting and abandoned are all."""
+    queues = queues_of(a=LineQueue(3, overload), b=LineQueue(3, overload))
+    settled: list[tuple[str, int]] = []
+    displaced: list[tuple[str, int]] = []
+    halfway = threading.Event()
+
+    def prepare() -> None:
+        while (frame := queues.next_unprepared()) is not None:
+            queues.prepared(made_of(frame))
+
+    def judge() -> None:
+        while batch := queues.take(most=2, wait_s=0):
+            with queues.settling() as is_ours:
+                settled.extend(key(each.frame) for each in batch if is_ours)
+            if len(settled) > 20:
+                halfway.set()
+
+    def key(frame: Frame) -> tuple[str, int]:
+        return frame.header.line, frame.header.seq
+
+    threads = [threading.Thread(target=body) for body in (prepare, judge)]
+    for thread in threads:
+        thread.start()
+    put: list[tuple[str, int]] = []
+    while not halfway.is_set():
+        for line in ("a", "b"):
+            frame = make_frame(len(put), line=line)
+            put.append(key(frame))
+            out = queues.put(frame)
+            displaced += [] if out is None else [key(out.frame)]
+    waiting = [key(frame) for frame in queues.close()]
+    abandoned = [key(frame) for frame in queues.abandon()]
+    for thread in threads:
+        thread.join(timeout=10)
+    assert sorted(settled + displaced + waiting + abandoned) == sorted(put)
 
 
 def test_lines_take_turns_in_a_batch(make_frame: MakeFrame) -> None:
@@ -76,8 +181,9 @@ def test_lines_take_turns_in_a_batch(make_frame: MakeFrame) -> None:
     for seq in range(5):
         queues.put(make_frame(seq, line="fast"))
     queues.put(make_frame(0, line="slow"))
+    prepare_all(queues, 6)
     batch = queues.take(most=3, wait_s=0)
-    assert sorted(frame.header.line for frame in batch) == ["fast", "fast", "slow"]
+    assert sorted(prepared.frame.header.line for prepared in batch) == ["fast", "fast", "slow"]
 
 
 def test_a_batch_is_bounded(make_frame: MakeFrame) -> None:
@@ -85,8 +191,9 @@ def test_a_batch_is_bounded(make_frame: MakeFrame) -> None:
     queues = queues_of(line1=LineQueue(9, "every"))
     for seq in range(3):
         queues.put(make_frame(seq))
-    assert seqs(queues.take(most=2, wait_s=0)) == [0, 1]
-    assert seqs(queues.take(most=2, wait_s=0)) == [2]
+    prepare_all(queues, 3)
+    assert taken_seqs(queues.take(most=2, wait_s=0)) == [0, 1]
+    assert taken_seqs(queues.take(most=2, wait_s=0)) == [2]
 
 
 def test_a_batch_that_is_full_does_not_wait(make_frame: MakeFrame) -> None:
@@ -94,18 +201,57 @@ def test_a_batch_that_is_full_does_not_wait(make_frame: MakeFrame) -> None:
     queues = queues_of(line1=LineQueue(9, "every"))
     for seq in range(2):
         queues.put(make_frame(seq))
+    prepare_all(queues, 2)
     begun = time.monotonic()
     queues.take(most=2, wait_s=30)
     assert time.monotonic() - begun < 10
+
+
+def test_lines_take_turns_to_be_prepared(make_frame: MakeFrame) -> None:
+    """A slow line's frame is prepared second, not after all frames of a fast one."""
+    queues = queues_of(fast=LineQueue(9, "every"), slow=LineQueue(9, "every"))
+    for seq in range(5):
+        queues.put(make_frame(seq, line="fast"))
+    queues.put(make_frame(0, line="slow"))
+    prepare_all(queues, 2)
+    assert {prepared.frame.header.line for prepared in queues.take(most=9, wait_s=0)} == {"fast", "slow"}
+
+
+def test_a_frame_that_is_not_prepared_is_not_given_out(make_frame: MakeFrame) -> None:
+    """The batch is what is ready; the rest waits its turn."""
+    queues = queues_of(line1=LineQueue(9, "every"))
+    for seq in range(3):
+        queues.put(make_frame(seq))
+    prepare_all(queues, 2)
+    assert taken_seqs(queues.take(most=3, wait_s=0)) == [0, 1]
+    assert queues.depth("line1") == 1
+
+
+def test_closing_ends_the_preparing(make_frame: MakeFrame) -> None:
+    """Nothing is left to prepare, and what was in preparation is among what comes back."""
+    queues = queues_of(line1=LineQueue(9, "every"))
+    queues.put(make_frame(0))
+    frame = queues.next_unprepared()
+    assert frame is not None
+    assert seqs(queues.close()) == [0]
+    queues.prepared(made_of(frame))
+    assert queues.next_unprepared() is None
+    assert queues.depth("line1") == 0
 
 
 def test_a_batch_waits_for_more_frames(make_frame: MakeFrame) -> None:
     """A frame that comes within the waiting time is in the same batch."""
     queues = queues_of(line1=LineQueue(9, "every"))
     queues.put(make_frame(0))
-    second = threading.Timer(0.01, queues.put, args=[make_frame(1)])
+    prepare_all(queues, 1)
+
+    def one_more() -> None:
+        queues.put(make_frame(1))
+        prepare_all(queues, 1)
+
+    second = threading.Thread(target=one_more)
     second.start()
-    assert seqs(queues.take(most=2, wait_s=30)) == [0, 1]
+    assert taken_seqs(queues.take(most=2, wait_s=30)) == [0, 1]
     second.join()
 
 
@@ -120,7 +266,7 @@ def test_closing_gives_back_what_waits(make_frame: MakeFrame) -> None:
 def test_closing_wakes_a_waiting_worker() -> None:
     """A worker without frames ends too."""
     queues = queues_of(line1=LineQueue(9, "every"))
-    batches: list[list[Frame]] = []
+    batches: list[list[Prepared]] = []
     worker = threading.Thread(target=lambda: batches.append(queues.take(most=1, wait_s=0)))
     worker.start()
     queues.close()
