@@ -31,6 +31,8 @@ Socket: TypeAlias = zmq.Socket[bytes]
 FRAME_HWM = 16  # frames that may wait in a pipe, where they are small; of large ones fewer (`limit_waiting`)
 VERDICT_HWM = 10_000
 BEAT_HWM = 100
+# Subscriptions are messages, too: one that finds no room is dropped without a word, and its line never heard.
+_SUBSCRIPTION_HWM = 10_000
 MAP_HWM = 64  # of some megabytes each where the judged image is large
 MAX_MESSAGE_BYTES = 512 * 1024 * 1024  # a larger part closes the connection before it is read
 _IPC = "ipc://"
@@ -84,6 +86,7 @@ class Sockets:
     def subscriber(self, endpoints: Iterable[str], topics: Iterable[bytes], hwm: int) -> Socket:
         """A SUB socket connected to each endpoint; peers may come later, ZeroMQ reconnects by itself."""
         socket = self._socket(zmq.SUB, hwm)
+        socket.setsockopt(zmq.SNDHWM, _SUBSCRIPTION_HWM)
         for topic in topics:
             socket.setsockopt(zmq.SUBSCRIBE, topic)
         for endpoint in endpoints:
@@ -93,6 +96,7 @@ class Sockets:
     def speaking_subscriber(self, endpoints: Iterable[str], topics: Iterable[bytes], hwm: int) -> Socket:
         """Like `subscriber`; what is sent on it goes up to every watched publisher it is connected to."""
         socket = self._socket(zmq.XSUB, hwm)
+        socket.setsockopt(zmq.SNDHWM, _SUBSCRIPTION_HWM)
         for endpoint in endpoints:
             socket.connect(endpoint)
         for topic in topics:

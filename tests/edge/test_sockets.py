@@ -140,6 +140,18 @@ def test_subscriber_may_come_before_its_publisher(
     assert receive_within(subscriber) == [b"beat/camera/line1/"]
 
 
+@pytest.mark.parametrize("kind", ["subscriber", "speaking_subscriber"])
+def test_more_topics_than_messages_may_wait_are_all_subscribed(
+    runtime_dir: Path, sockets: Sockets, receive_within: Callable[..., list[Part]], kind: str
+) -> None:
+    """One detector may have many lines; a publisher that comes later sees each of its topics."""
+    endpoint = f"ipc://{runtime_dir}/a.sock"
+    topics = {f"frame/line{number}/".encode() for number in range(64)}
+    getattr(sockets, kind)([endpoint], topics, 16)
+    publisher = sockets.watched_publisher(endpoint, 16)
+    assert {bytes(receive_within(publisher)[0])[1:] for _ in topics} == topics
+
+
 def test_receive_does_not_wait(runtime_dir: Path, sockets: Sockets) -> None:
     """Without a message there is None, at once."""
     subscriber = sockets.subscriber([f"ipc://{runtime_dir}/x.sock"], [b""], BEAT_HWM)
