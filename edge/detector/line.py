@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from edge.detector.accounting import SequenceTracker
 from edge.detector.history import History
+from edge.detector.stage_times import counter_names, observed
 from edge.detector.verdicts import Stamp, lost
 from edge.lifecycle import Heart
 from edge.messages import FrameHeader, Part, Result, Verdict
@@ -30,6 +31,7 @@ _COUNTERS = (
     "reloaded",
     "picture_dropped",
     "queue",
+    *counter_names(),
 )
 
 
@@ -89,10 +91,12 @@ class Line:
             self.count(str(verdict.fault))
         else:
             self.count("judged")
+            for counter, increment in observed(verdict.timings):
+                self.count(counter, increment)
             if verdict.side_was_empty:
                 self.count("side_was_empty")
             self.count(verdict.result.lower())
 
-    def count(self, counter: str) -> None:
-        """Add one to a counter of the beat."""
-        self.heart.counters[counter] += 1
+    def count(self, counter: str, increment: int = 1) -> None:
+        """Add to a counter of the beat."""
+        self.heart.counters[counter] += increment

@@ -56,9 +56,10 @@ class Outlet:
 
     def publish_verdict(self, verdict: Verdict) -> None:
         """Send a verdict with the time of now, count it and keep it for replay."""
-        message = encode_verdict(published(verdict, time.time_ns(), time.monotonic_ns()))
+        dated = published(verdict, time.time_ns(), time.monotonic_ns())
+        message = encode_verdict(dated)
         send(self._publisher, message)
-        self._lines[verdict.line].published(verdict, message)
+        self._lines[verdict.line].published(dated, message)
 
     def publish_map(self, anomaly_map: AnomalyMap) -> None:
         """Send the picture beside a verdict."""

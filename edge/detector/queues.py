@@ -160,6 +160,11 @@ class FrameQueues:
         with self._changed:
             return len(self._queues[line])
 
+    def ready(self, line: str) -> int:
+        """How many of them are prepared."""
+        with self._changed:
+            return self._queues[line].ready
+
     def close(self) -> list[Frame]:
         """Give nothing out any more; what still waited comes back, to be accounted for."""
         with self._changed:

@@ -61,6 +61,18 @@ def test_the_stages_add_up_to_the_latency(bench: Bench, make_frame: MakeFrame) -
     assert stages <= timings.total
 
 
+def test_the_beat_tells_how_long_the_stages_take(bench: Bench, make_frame: MakeFrame) -> None:
+    """Of each judged part, what its verdict says, the whole latency included."""
+    bench.start()
+    bench.send(make_frame(0, age_ms=100), make_frame(1, age_ms=100))
+    bench.counter("stage_count", 2)
+    counters = bench.beats["line1"].counters
+    for stage in ("queue", "infer", "total"):
+        told_ms = sum(getattr(bench.verdict(seq).timings, stage) for seq in (0, 1))
+        assert counters[f"stage_{stage}_us"] == pytest.approx(1000 * told_ms, abs=1)
+    assert counters["stage_total_le_30"] == 0
+
+
 def test_every_frame_gets_one_verdict(bench: Bench, make_frame: MakeFrame) -> None:
     """Repeated frames are counted and not judged again."""
     bench.start()
