@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import re
 import resource
 import time
 from collections import deque
@@ -74,7 +75,7 @@ class Usage:
     Attributes:
         cpu_s: user and system time.
         faults: pages that the kernel had to provide.
-        peak_mb: most resident memory so far, shared pages included, in 10^6 bytes.
+        peak_mb: most resident memory of the process so far, shared pages included, in 10^6 bytes.
     """
 
     cpu_s: float
@@ -376,4 +377,6 @@ def _stem(directory: Path) -> Path:
 def usage() -> Usage:
     """Of this process so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    return Usage(used.ru_utime + used.ru_stime, used.ru_minflt, used.ru_maxrss * 1024 / 1e6)
+    # Not ru_maxrss: that one counts what the parent was before this program replaced it.
+    (peak,) = re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return Usage(used.ru_utime + used.ru_stime, used.ru_minflt, int(peak) * 1024 / 1e6)

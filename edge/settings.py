@@ -27,6 +27,7 @@ _LONGEST_SOCKET_PATH = 107
 # OpenCV takes a C int, the hundreds of which are its choice of API.
 _LARGEST_DEVICE_NUMBER = 99
 _SMALLEST_MAX_SIDE = 64
+_BYTES_PER_MB = 1 << 20
 
 
 class _Table(BaseModel):
@@ -131,10 +132,21 @@ class LineSettings(_Table):
         description="the camera shrinks larger images to this longer side before it sends them; 0: never. "
         "Teach and calibrate on images of the same size",
     )
-    frame_buffer_mb: int = Field(512, ge=1, le=65_536, description="most that frames take on their way")
+    frame_buffer_mb: int = Field(
+        512,
+        ge=1,
+        le=65_536,
+        description="most that waiting frames take: in shared memory, in the camera's socket and in the "
+        "detector's queue, each",
+    )
     shared_frames: bool = Field(True, description="large frames go through shared memory, not the socket")
     max_age_ms: int = Field(10_000, ge=1, le=3_600_000, description="an older frame is FAULT(stale)")
     alarm: AlarmSettings = AlarmSettings()
+
+    @property
+    def frame_buffer_bytes(self) -> int:
+        """As `frame_buffer_mb` says."""
+        return self.frame_buffer_mb * _BYTES_PER_MB
 
     @field_validator("max_side")
     @classmethod

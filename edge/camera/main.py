@@ -23,7 +23,6 @@ from edge.settings import Settings, load_settings
 from edge.sockets import FRAME_HWM, Sockets
 
 _TICK_S = 0.05
-_BYTES_PER_MB = 1 << 20
 
 app = typer.Typer(add_completion=False)
 
@@ -91,7 +90,7 @@ def _sink(
     sockets: Sockets, settings: Settings, line: str, heart: Heart, log: structlog.stdlib.BoundLogger
 ) -> FrameSink:
     of_line = settings.lines[line]
-    buffer_bytes = of_line.frame_buffer_mb * _BYTES_PER_MB
+    buffer_bytes = of_line.frame_buffer_bytes
     # The endpoint first: who holds it may remove what an earlier camera left of its ring.
     publisher = sockets.watched_publisher(settings.camera_endpoint(line), FRAME_HWM)
     ring = FrameRing(settings.frames_stem(line), buffer_bytes) if of_line.shared_frames else None

@@ -64,9 +64,19 @@ class Inlet:
         line = self._lines[frame.header.line]
         if not line.arrived(frame.header):
             return
-        displaced = self._queues.put(frame)
+        displaced = self._queues.put(frame) if self._fits(frame) else Displaced(frame, FaultReason.QUEUE_FULL)
         if displaced is not None:
             self._account_displaced(line, displaced)
+
+    def _fits(self, frame: Frame) -> bool:
+        """Whether the line's waiting frames stay within its memory; a single one may always wait.
+
+        Under `latest` the queue itself keeps a single one.
+        """
+        settings = self._settings[frame.header.line]
+        waiting = self._queues.depth(frame.header.line)
+        within = (waiting + 1) * frame.pixels.nbytes <= settings.frame_buffer_bytes
+        return settings.overload == "latest" or not waiting or within
 
     def _account_displaced(self, line: Line, displaced: Displaced) -> None:
         if displaced.reason is FaultReason.SKIPPED and self._settings[line.name].free_running:

@@ -24,6 +24,7 @@ def line(name: str = "line1", more: str = "") -> str:
         ("[detektor]\n" + line(), "detektor", "unknown key"),
         ("[model]\nnme = 'x'\n" + line(), "model.nme", "unknown key"),
         ("[detector]\nqueue = 'many'\n" + line(), "detector.queue", "valid integer"),
+        (line(more="max_side = 63"), "lines.line1.max_side", "give 0 or at least 64"),
         ("[detector]\nqueue = 0\n" + line(), "detector.queue", "greater than or equal to 1"),
         ("[plc]\nport = 70000\n" + line(), "plc.port", "less than or equal to 65535"),
         (line(more="overload = 'some'"), "lines.line1.overload", "'every' or 'latest'"),

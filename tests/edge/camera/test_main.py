@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.detector.frame_source import FrameSource
 from edge.lifecycle import Heart
 from edge.messages import (
     Beat,
@@ -23,11 +24,19 @@ from edge.messages import (
     decode_frame,
     encode_beat,
     frame_topic,
+    slot_of,
 )
 from edge.settings import Settings, load_settings
-from edge.sockets import BEAT_HWM, Socket, Sockets, send
+from edge.sockets import BEAT_HWM, FRAME_HWM, Socket, Sockets, send
 
 COMMAND = [sys.executable, "-m", "edge.camera.main"]
+LARGE_LINE = """
+[paths]
+frames = "{frames}"
+[lines.line1]
+prompts = "generic"
+source = {{kind = "synthetic", rate_hz = 50, width = 1024, height = 768}}
+"""
 FOLDER_LINE = (
     '[lines.line1]\nprompts = "generic"\nsource = {kind = "folder", path = "images", rate_hz = 200}\n'
 )
@@ -152,6 +161,48 @@ def test_lost_camera_is_a_fault_in_the_beat(
         assert process.wait(10) == 0
     assert "lost" in beat.last_error
     assert beat.counters["captured"] >= 4
+
+
+def test_large_frames_are_shared_and_survive_a_killed_camera(
+    write_config: Callable[..., Path], runtime_dir: Path
+) -> None:
+    """The frame in hand stays whole; the next camera removes what the killed one left, and leaves nothing."""
+    config = write_config(LARGE_LINE.format(frames=runtime_dir))
+    settings = load_settings(config)
+    with Sockets() as sockets:
+        endpoint = settings.camera_endpoint("line1")
+        socket = sockets.speaking_subscriber([endpoint], [frame_topic("line1")], FRAME_HWM)
+        source = FrameSource(socket, {"line1": settings.frames_stem("line1")})
+        with camera(config) as process:
+            frame = next_shared(source, socket)
+            process.kill()
+            process.wait(10)
+        left, before = slots(runtime_dir), frame.pixels.copy()
+        assert left
+        with camera(config) as process:
+            assert next_shared(source, socket).header.epoch != frame.header.epoch
+            assert not left & slots(runtime_dir)
+            np.testing.assert_array_equal(frame.pixels, before)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        assert slots(runtime_dir) == set()
+
+
+def slots(directory: Path) -> set[str]:
+    """Names of the slots that are there."""
+    return {file.name for file in directory.glob("alfa-*")}
+
+
+def next_shared(source: FrameSource, socket: Socket) -> Frame:
+    """The next frame that comes through shared memory."""
+    while True:
+        source.tell()
+        assert socket.poll(20_000)
+        parts = source.receive()
+        assert parts is not None
+        frame = source.decode(parts)
+        if slot_of(parts) is not None:
+            return frame
 
 
 def test_second_camera_of_a_line_is_a_fault(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from alfa.calibration import Calibration
 from alfa.prompting.promptset import PromptSet, save_prompt_set
 from alfa.settings import ModelSettings
 from edge.detector.judging import BatchJudge
 from edge.detector.preparing import Prepared, Preparer
-from edge.detector.recipes import Loaded, load
-from edge.messages import FaultReason, Frame
+from edge.detector.recipes import LineRecipe, Loaded, load
+from edge.messages import FaultReason, Frame, Region
 from edge.settings import load_settings
 
 MakeFrame = Callable[..., Frame]
@@ -111,3 +113,22 @@ def test_a_bug_is_not_a_verdict(loaded: Loaded, make_frame: MakeFrame) -> None:
 def test_no_frames_are_no_answers(loaded: Loaded) -> None:
     """A batch of which every frame was stale is not sent through the model."""
     assert BatchJudge(loaded).judge([], loaded.recipes) == []
+
+
+def test_region_is_told_in_pixels_as_captured(loaded: Loaded, make_frame: MakeFrame) -> None:
+    """A camera that shrank its image eight-fold does not shrink what the plant is told."""
+    frame = make_frame(0)
+    height, width = 8 * frame.header.height, 8 * frame.header.width
+    header = replace(frame.header, captured_height=height, captured_width=width)
+    batch = prepared(loaded, Frame(header, frame.pixels))
+    verdict = BatchJudge(loaded).judge(batch, {"line1": anomalous_everywhere(loaded)})[0].verdict
+    assert verdict.region == Region(x=0, y=0, width=width, height=height, area=height * width)
+
+
+def anomalous_everywhere(loaded: Loaded) -> LineRecipe:
+    """The recipe with a threshold that every value of the map is above."""
+    of_line = loaded.recipes["line1"]
+    hashes = {"weights_hash": "", "prompts_hash": "", "bank_hash": "", "method_hash": ""}
+    thresholds = {"score_median": -1, "score_threshold": -1, "map_median": -1, "map_threshold": -1}
+    calibration = Calibration.model_validate({"n": 1, "alpha": 0.5} | thresholds | hashes)
+    return replace(of_line, recipe=replace(of_line.recipe, calibration=calibration))

@@ -1,0 +1,94 @@
+"""What enters the detector over a real socket: queued within the line's memory, or a verdict at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.camera.publisher import FrameSink
+from edge.camera.sources.base import Captured
+from edge.detector.frame_source import FrameSource
+from edge.detector.inlet import Inlet
+from edge.detector.line import Line
+from edge.detector.outlet import Outlet
+from edge.detector.queues import FrameQueues, LineQueue, Overload
+from edge.detector.verdicts import Stamp
+from edge.lifecycle import Heart, configure_logging
+from edge.messages import frame_topic
+from edge.settings import LineSettings, SyntheticSource
+from edge.sockets import BEAT_HWM, FRAME_HWM, MAP_HWM, Sockets
+
+MB = 1_000_000
+
+
+@dataclass
+class Entrance:
+    """A camera's sink, and the detector's inlet behind it."""
+
+    sockets: Sockets
+    directory: Path
+
+    def counters_after(self, sizes: list[int], overload: Overload = "every") -> dict[str, int]:
+        """The line's counters once frames of these sizes in bytes have entered; a megabyte may wait."""
+        log = configure_logging("detector")
+        endpoint = f"ipc://{self.directory}/camera.sock"
+        camera = self.sockets.watched_publisher(endpoint, FRAME_HWM)
+        sink = FrameSink(camera, Heart("camera", "line1", 1), log)
+        frames = self.sockets.speaking_subscriber([endpoint], [frame_topic("line1")], FRAME_HWM)
+        lines = {"line1": Line("line1", 1, Stamp("main", 0), history=10)}
+        outlet = Outlet(
+            self.sockets.publisher(f"ipc://{self.directory}/verdicts.sock", BEAT_HWM),
+            self.sockets.publisher(f"ipc://{self.directory}/maps.sock", MAP_HWM),
+            self.sockets.replay_server(f"ipc://{self.directory}/replay.sock"),
+            lines,
+            log,
+        )
+        settings = LineSettings(
+            source=SyntheticSource(kind="synthetic"), prompts="x", overload=overload, frame_buffer_mb=1
+        )
+        queues = FrameQueues({"line1": LineQueue(capacity=10, overload=overload)})
+        inlet = Inlet(FrameSource(frames, {}), lines, {"line1": settings}, queues, outlet, log)
+        while not sink.heard:
+            sink.wait(10)
+        counters = lines["line1"].heart.counters
+        for number, size in enumerate(sizes, start=1):
+            sink.take(Captured(np.zeros((size // 1000, 1000, 1), np.uint8), "grey"))
+            while counters["received"] < number:
+                assert frames.poll(10_000)
+                inlet.take()
+        counters["queue"] = queues.depth("line1")
+        return counters
+
+
+@pytest.fixture
+def entrance(runtime_dir: Path) -> Iterator[Entrance]:
+    with Sockets() as sockets:
+        yield Entrance(sockets, runtime_dir)
+
+
+def test_small_frames_are_bounded_by_their_number(entrance: Entrance) -> None:
+    """Ten frames of 50 kB are no megabyte: as many wait as the queue holds."""
+    counters = entrance.counters_after([50_000] * 11)
+    assert (counters["queue"], counters["queue_full"]) == (10, 1)
+
+
+def test_large_frames_are_bounded_by_their_bytes(entrance: Entrance) -> None:
+    """Two frames of 400 kB fit into a megabyte; the third is a FAULT though the queue would hold ten."""
+    counters = entrance.counters_after([400_000] * 3)
+    assert (counters["queue"], counters["queue_full"]) == (2, 1)
+
+
+def test_a_single_frame_may_always_wait(entrance: Entrance) -> None:
+    """An image above the line's memory is judged; a second one has to wait for its end."""
+    counters = entrance.counters_after([3 * MB, 3 * MB])
+    assert (counters["queue"], counters["queue_full"]) == (1, 1)
+
+
+def test_newest_wins_whatever_its_size(entrance: Entrance) -> None:
+    """`latest` holds a single frame, so that memory is no reason to refuse the newer one."""
+    counters = entrance.counters_after([3 * MB, 3 * MB], overload="latest")
+    assert (counters["queue"], counters["queue_full"], counters["skipped"]) == (1, 0, 1)
