@@ -33,36 +33,39 @@ class RowStream:
             most: rows to hold, more than `cap`: the more, the less often rows are read for a selection.
             seed: of the random projection in which distances are compared.
         """
+        self.held = 0
         self._cap = cap
         self._most = most
         self._seed = seed
-        self._batches: list[tuple[Tensor, Tensor]] = []
-        self.held = 0
         self._complete = True
+        # One block each for all its life: batches kept as they come would leave the heap full of holes.
+        self._rows = torch.empty(0)
+        self._owners = torch.empty(0)
 
     def add(self, rows: Tensor, owners: Tensor) -> None:
         """Take (n, dim) rows, and (n,) int64 numbers of the parts that they are of."""
-        beside_coreset = self._most - self._cap
-        for batch in zip(torch.split(rows, beside_coreset), torch.split(owners, beside_coreset), strict=True):
-            if self.held + len(batch[0]) > self._most:
+        if not len(self._rows):
+            self._rows = rows.new_empty(self._most, rows.shape[1])
+            self._owners = owners.new_empty(self._most)
+        while len(rows):
+            if self.held == self._most:
                 self._reduce()
-            self._batches.append(batch)
-            self.held += len(batch[0])
+            end = min(self._most, self.held + len(rows))
+            taken = end - self.held
+            self._rows[self.held : end] = rows[:taken]
+            self._owners[self.held : end] = owners[:taken]
+            rows, owners, self.held = rows[taken:], owners[taken:], end
 
     def rows(self) -> tuple[Tensor, Tensor]:
         """(m, dim) rows and (m,) their owners: all that came, or a coreset of at most `cap`."""
         if not self._complete:
             self._reduce()
-        return self._joined()
-
-    def _joined(self) -> tuple[Tensor, Tensor]:
-        rows, owners = zip(*self._batches, strict=True)
-        return torch.cat(rows), torch.cat(owners)
+        return self._rows[: self.held], self._owners[: self.held]
 
     def _reduce(self) -> None:
-        rows, owners = self._joined()
-        chosen = greedy_choice(rows, self._cap, self._seed)
-        self._batches = [(rows[chosen], owners[chosen])]
+        chosen = greedy_choice(self._rows[: self.held], self._cap, self._seed)
+        for kept in (self._rows, self._owners):
+            kept[: len(chosen)] = kept[chosen]
         self.held = len(chosen)
         self._complete = False
 

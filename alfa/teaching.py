@@ -79,20 +79,19 @@ class Teaching:
         self._taken = 0
         self._upright: defaultdict[str, RowStream] = defaultdict(self._stream)
         self._turned: defaultdict[str, RowStream] = defaultdict(self._stream)
-        self._left_out: dict[int, dict[str, Tensor]] = {}
-        self._shown: list[tuple[Tensor, Grid]] = []
+        self._left_out: defaultdict[str, PartsKept] = defaultdict(PartsKept)
+        self._shown = PartsKept()
 
     def add(self, features: ImageFeatures) -> None:
         """Take in a batch of upright images."""
         numbers = range(self._taken, self._taken + len(features.image))
         self._taken += len(features.image)
         self._add_rows(self._upright, features, torch.tensor(numbers))
-        tokens = level_tokens(features, self._blocks)
-        for place in self._spread(numbers, _PARTS_LEFT_OUT):
-            # Copies: a view would keep the whole batch.
-            self._left_out[numbers[place]] = {level: rows[[place]] for level, rows in tokens.items()}
-        shown = self._spread(numbers, _PARTS_FOR_FOREGROUND)
-        self._shown.append((features.patches[shown], features.grid))
+        for level, tokens in level_tokens(features, self._blocks).items():
+            for place in self._spread(numbers, _PARTS_LEFT_OUT):
+                self._left_out[level].add(numbers[place], tokens[place], features.grid)
+        for place in self._spread(numbers, _PARTS_FOR_FOREGROUND):
+            self._shown.add(numbers[place], features.patches[place], features.grid)
 
     def add_turned(self, features: ImageFeatures) -> None:
         """Take in a batch of images in another orientation; they do not say what is typical."""
@@ -110,11 +109,10 @@ class Teaching:
             ).half()
             for level, (rows, _) in upright.items()
         }
-        patches, grids = zip(*self._shown, strict=True)
         return Taught(
             levels=levels,
             typical=max(_SMALLEST_TYPICAL, self._typical(upright)),
-            foreground=fit_foreground(patches, grids, self._grid),
+            foreground=fit_foreground(self._shown.tokens(), self._shown.grids, self._grid),
         )
 
     def _stream(self) -> RowStream:
@@ -132,10 +130,53 @@ class Teaching:
 
     def _typical(self, upright: dict[str, tuple[Tensor, Tensor]]) -> float:
         """Mean distance of a part's patches to the other good parts, of one part to the rest of itself."""
+        numbers = next(iter(self._left_out.values())).numbers
+        kept = {level: parts.tokens() for level, parts in self._left_out.items()}
+        one_by_one = [dict(zip(kept, part, strict=True)) for part in zip(*kept.values(), strict=True)]
         if self._images == 1:
-            return float(_distances_within(self._left_out[0], self._shown[0][1]).mean())
-        left_out = [_distances_to_others(part, number, upright) for number, part in self._left_out.items()]
+            return float(_distances_within(one_by_one[0], self._shown.grids[0]).mean())
+        left_out = [
+            _distances_to_others(part, number, upright)
+            for number, part in zip(numbers, one_by_one, strict=True)
+        ]
         return float(torch.cat(left_out).mean())
+
+
+class PartsKept:
+    """Tokens of single parts, side by side in one block.
+
+    Each in a tensor of its own, between batches that come and go, they would leave the heap full of holes
+    that the next batch does not fit into.
+
+    Attributes:
+        numbers: of the parts.
+        grids: of each.
+    """
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.numbers: list[int] = []
+        self.grids: list[Grid] = []
+        self._block = torch.empty(0, 0)
+        self._used = 0
+
+    def add(self, number: int, tokens: Tensor, grid: Grid) -> None:
+        """Keep a copy of (P, c) tokens."""
+        end = self._used + len(tokens)
+        if end > len(self._block):
+            grown = tokens.new_empty(max(end, 2 * len(self._block)), tokens.shape[1])
+            if self._used:
+                grown[: self._used] = self._block[: self._used]
+            self._block = grown
+        self._block[self._used : end] = tokens
+        self._used = end
+        self.numbers.append(number)
+        self.grids.append(grid)
+
+    def tokens(self) -> list[Tensor]:
+        """Of each part, (1, P, c)."""
+        sizes = [grid.patches for grid in self.grids]
+        return [part[None] for part in torch.split(self._block[: self._used], sizes)]
 
 
 def _distances_to_others(
