@@ -27,6 +27,7 @@ import numpy as np
 from benchmarks.suite import Benchmark, Effort, Row
 from benchmarks.timing import in_turn
 from benchmarks.transport_ends import Load, Transfer, Way, transfer
+from edge.ring import SMALLEST_SHARED_BYTES
 
 _SIZES = {"640 x 480": (480, 640), "1080p": (1080, 1920), "12 MP": (3072, 4096)}
 _LARGEST = "12 MP"
@@ -80,7 +81,11 @@ def run(effort: Effort) -> list[Row]:
     rows: list[Row] = []
     for name, (height, width) in _SIZES.items():
         memcpy = memcpy_gb_s(height * width * 3, 2 if effort.quick else _MEMCPY_ROUNDS)
-        transfers: dict[Contender, list[Transfer]] = {contender: [] for contender in _CONTENDERS}
+        # Smaller frames take the socket in any case.
+        shared = height * width * 3 >= SMALLEST_SHARED_BYTES
+        transfers: dict[Contender, list[Transfer]] = {
+            contender: [] for contender in _CONTENDERS if shared or contender is not _SHARED
+        }
         for _ in range(rounds):
             for contender, taken in transfers.items():
                 load = Load(
@@ -158,6 +163,8 @@ def size_rows(size: str, memcpy: tuple[float, float], measured: dict[Contender, 
         )
         for contender, found in measured.items()
     ]
+    if _SHARED not in measured:
+        return rows
     shared, socket = measured[_SHARED], measured[_SOCKET]
     rows.append(
         Row(
