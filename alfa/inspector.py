@@ -301,11 +301,14 @@ class _Results:
 
 
 def _finite(features: ImageFeatures) -> Tensor:
-    """(B,) bool. Asked of the features: a sigmoid turns an infinite logit into a score that looks sound."""
+    """(B,) bool. Asked of the features: a sigmoid turns an infinite logit into a score that looks sound.
+
+    Of a sum, which is finite where all its terms are: they are coordinates of unit rows and cannot overflow.
+    """
     parts = [features.image, *features.windows, *features.middle, features.patches]
     if features.patch_joint is not None:
         parts.append(features.patch_joint)
-    return torch.stack([torch.isfinite(part).flatten(1).all(dim=1) for part in parts]).all(dim=0)
+    return torch.isfinite(torch.stack([part.flatten(1).sum(dim=1) for part in parts])).all(dim=0)
 
 
 def _to_host(

@@ -36,17 +36,18 @@ def region_above(anomaly_map: NDArray[np.floating], threshold: float, size: tupl
         size: (height, width) of the image as captured, which the map covers whole.
     """
     above = anomaly_map > threshold
-    rows, cols = np.nonzero(above)
-    if not rows.size:
+    count = int(np.count_nonzero(above))
+    if not count:
         return None
+    rows, cols = np.flatnonzero(above.any(axis=1)), np.flatnonzero(above.any(axis=0))
     y, height = _stretched(rows, above.shape[0], size[0])
     x, width = _stretched(cols, above.shape[1], size[1])
-    area = rows.size * size[0] * size[1] / above.size
+    area = count * size[0] * size[1] / above.size
     return Region(x, y, width, height, area=max(1, round(area)))
 
 
 def _stretched(cells: NDArray[np.intp], of: int, length: int) -> tuple[int, int]:
-    """Start and extent of these cells along an axis of `of` cells, stretched to `length` pixels."""
-    start = int(cells.min()) * length // of
-    end = -(-(int(cells.max()) + 1) * length // of)
+    """Start and extent of cells in order, along an axis of `of` cells, stretched to `length` pixels."""
+    start = int(cells[0]) * length // of
+    end = -(-(int(cells[-1]) + 1) * length // of)
     return start, end - start

@@ -5,9 +5,9 @@
     draw      judged frames that want a picture  -> map and JPEG
 
 No stage waits for the one after it: frames wait in bounded queues before they are judged, and a picture that
-finds no room is dropped and counted, so pictures cannot hold up verdicts. Adapting, scoring and the region
-stay in `judge`: together they take about a hundredth of the model's time (benchmarks/stages.py), so a thread
-of their own would cost more in hand-overs than it saves.
+finds no room is dropped and counted, so pictures cannot hold up verdicts. Adapting, scoring, the bank and the
+region stay in `judge`: nearly all of them runs where the model runs (benchmarks/stages.py), and a thread of
+their own would not make that any wider.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Loaded:
     Attributes:
         backbone: the model.
         settings: of the model.
-        probe: features of one plain image, on which a recipe is tried.
+        probe: features of a full batch of plain images, on which a recipe is tried.
         recipes: by line.
     """
 
@@ -61,14 +61,18 @@ def check_files(config: Path, settings: Settings, detector: str) -> None:
 
 
 def load(settings: Settings, detector: str) -> Loaded:
-    """Load the model and the recipes of the detector's lines, and run both once.
+    """Load the model and the recipes of the detector's lines, and run both before the first part comes.
+
+    The model is run with one image and with a full batch, and each recipe on both, in the model's own shape:
+    kernels are chosen, caches filled and memory taken. An image of another shape still pays for its positions
+    and window layout once; which shapes come, only the cameras know.
 
     Raises:
         BadInput: a file is missing, damaged, or made for another model, prompt set or bank.
         Fault: weights had to be downloaded and could not be.
     """
     backbone = Backbone.load(settings.model)
-    probe = _probe(backbone)
+    probe = _probe(backbone, settings.detector.max_batch)
     recipes = _load_recipes(settings, detector, backbone, probe)
     return Loaded(backbone, settings.model, probe, recipes)
 
@@ -98,15 +102,22 @@ def _load_recipes(
         files = (_prompts_path(settings, line), line.bank, line.calibration)
         if files not in known:
             known[files] = Recipe.load(backbone, *files, settings=settings.model)
-            judge(probe, known[files], settings.model, [backbone.image_size])
+            _try(known[files], probe, settings.model, backbone.image_size)
         recipes[name] = LineRecipe(known[files], _stamp(known[files], backbone, line, detector))
     return recipes
 
 
-def _probe(backbone: Backbone) -> ImageFeatures:
-    """Also the model's first pass, which costs more than those after it; no part should wait for that."""
+def _probe(backbone: Backbone, max_batch: int) -> ImageFeatures:
+    """Also the model's first passes, which cost more than those after them; no part should wait for that."""
     plain = np.full((*backbone.image_size, 3), _PROBE_GREY, np.uint8)
-    return backbone.encode([plain])[0][1]
+    backbone.encode([plain])
+    return backbone.encode([plain] * max_batch)[0][1]
+
+
+def _try(recipe: Recipe, probe: ImageFeatures, settings: ModelSettings, size: tuple[int, int]) -> None:
+    """On a full batch, and on one image, as most parts come."""
+    for images in (len(probe.image), 1):
+        judge(probe.select(slice(images)), recipe, settings, [size] * images)
 
 
 def _known_prompts_path(config: Path, settings: Settings, name: str, line: LineSettings) -> Path:
