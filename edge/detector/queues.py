@@ -132,10 +132,14 @@ class FrameQueues:
         Once there is one, waits at most `wait_s` seconds for more. Empty once the queues are closed.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._ready() > 0)
-            self._changed.wait_for(lambda: self._closed or self._ready() >= most, timeout=wait_s)
-            if self._closed:
-                return []
+            while True:
+                self._changed.wait_for(lambda: self._closed or self._ready() > 0)
+                self._changed.wait_for(lambda: self._closed or self._ready() >= most, timeout=wait_s)
+                if self._closed:
+                    return []
+                # Under `latest` what was prepared may have been displaced while more was waited for.
+                if self._ready():
+                    break
             self._in_hand = [
                 _next_in_turn(self._turn_to_judge, lambda queue: queue.ready > 0).take()
                 for _ in range(min(most, self._ready()))

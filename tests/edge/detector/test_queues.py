@@ -272,3 +272,20 @@ def test_closing_wakes_a_waiting_worker() -> None:
     queues.close()
     worker.join(timeout=10)
     assert batches == [[]]
+
+
+def test_a_batch_is_never_empty_because_its_frame_was_displaced(make_frame: MakeFrame) -> None:
+    """Under `latest`, while more is waited for: an empty batch would end the judging thread for good."""
+    queues = queues_of(line1=LineQueue(1, "latest"))
+    batches: list[list[int]] = []
+    judge = threading.Thread(target=lambda: batches.append(taken_seqs(queues.take(most=2, wait_s=0.2))))
+    queues.put(make_frame(0))
+    prepare_all(queues, 1)
+    judge.start()
+    while not batches and queues.depth("line1"):
+        queues.put(make_frame(1))
+        judge.join(0.5)
+        prepare_all(queues, 1)
+        judge.join(0.5)
+    judge.join()
+    assert batches == [[1]]
