@@ -77,7 +77,7 @@ def _received(
         plant.start_results()
         plant.start_detectors()
         plant.start_cameras()
-        plant.listen(lambda: bool(plant.listener.verdicts), 60, "verdict")
+        plant.listen(lambda: bool(plant.listener.verdicts), 180, "verdict")
         plant.listen_for(_SETTLE_S)
         return plant.listen_for(seconds)
 
