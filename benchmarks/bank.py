@@ -5,8 +5,10 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -58,7 +60,7 @@ class Lesson:
     Attributes:
         images: taught.
         seconds: without the model, whose features are made up.
-        peak_mb: most memory this process had held by then, in 10^6 bytes.
+        peak_mb: most memory the process had held by then, in 10^6 bytes.
         file: the bank; in memory, those of other lessons would count as this one's.
     """
 
@@ -106,6 +108,12 @@ def teach(images: int, directory: Path) -> Lesson:
     return Lesson(images, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, file)
 
 
+def _taught_apart(images: int, directory: Path) -> Lesson:
+    """In a process of its own, whose peak is that of this lesson alone."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
+        return process.submit(teach, images, directory).result()
+
+
 def numpy_search(rows: Sequence[NDArray[np.float32]], queries: Sequence[NDArray[np.float32]]) -> list[Tensor]:
     """Per level, cosine of each query to the nearest row."""
     return [torch.from_numpy((own @ kept.T).max(axis=1)) for own, kept in zip(queries, rows, strict=True)]
@@ -138,7 +146,7 @@ def run(effort: Effort) -> list[Row]:
     sizes = _TAUGHT_QUICKLY if effort.quick else _TAUGHT
     rows = []
     with TemporaryDirectory() as directory:
-        lessons = [teach(images, Path(directory)) for images in sizes]
+        lessons = [_taught_apart(images, Path(directory)) for images in sizes]
         for threads in dict.fromkeys((1, torch.get_num_threads())):
             with torch_threads(threads):
                 for lesson in lessons:
@@ -211,7 +219,7 @@ def _teaching_rows(lessons: Sequence[Lesson]) -> Iterator[Row]:
         note = "selection of rows, what is typical, background; without the model's pass"
         yield Row(f"teaching {lesson.images} images", lesson.seconds, "s", note=note)
         grown = lesson.peak_mb - lessons[0].peak_mb
-        note = "the process' peak, above that after the first of these"
+        note = "peak of a process that does nothing else, above that for the first of these"
         yield Row(f"memory for teaching {lesson.images} images", grown, "MB", note=note)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 from collections.abc import Sequence
@@ -117,9 +118,10 @@ def test_anomalibs_patchcore_reads_the_same_tokens_off_our_tower() -> None:
     _needs_anomalib()
     settings = ModelSettings(keep_aspect=False, precision="fp32", device="cpu")
     model = open_model(settings)
+    trunk = copy.deepcopy(model.clip.visual.trunk)
     backbone = Backbone(model, settings)
     pixels = random_pixels(1, backbone.image_size)
-    theirs = patchcore.anomalibs_patchcore(model.clip.visual.trunk, backbone, pixels)
+    theirs = patchcore.anomalibs_patchcore(trunk, backbone, pixels)
     assert patchcore.require_same_tokens(backbone.encode_images(pixels), theirs, pixels) < 1e-4
     assert theirs.memory_bank.shape == (backbone.grid.patches, 3 * backbone.patch_dim)
 
