@@ -205,7 +205,7 @@ def paced_row(contender: Contender, taken: Transfer, load: Load) -> Row:
 
 
 def _memory(taken: Transfer) -> str:
-    return f"peak memory {taken.sender.peak_mb:.0f} + {taken.receiver.peak_mb:.0f} MB"
+    return f"at most {taken.sender.peak_mb:.0f} + {taken.receiver.peak_mb:.0f} MB of memory"
 
 
 def _transferred(load: Load) -> Transfer:

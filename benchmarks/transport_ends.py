@@ -75,16 +75,17 @@ class Usage:
     Attributes:
         cpu_s: user and system time.
         faults: pages that the kernel had to provide.
-        peak_mb: most resident memory of the process so far, shared pages included, in 10^6 bytes.
+        peak_mb: most resident memory beyond that of the program as it began, shared pages included, in 10^6
+            bytes.
     """
 
     cpu_s: float
     faults: int
     peak_mb: float
 
-    def since(self, before: Usage) -> Usage:
-        """The difference; memory's peak as it is."""
-        return Usage(self.cpu_s - before.cpu_s, self.faults - before.faults, self.peak_mb)
+    def since(self, before: Usage, began_mb: float) -> Usage:
+        """The difference; memory's peak is above `began_mb`."""
+        return Usage(self.cpu_s - before.cpu_s, self.faults - before.faults, self.peak_mb - began_mb)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ def transfer(load: Load, directory: Path) -> Transfer:
 
 
 def _send(load: Load, directory: Path, result: Connection) -> None:
+    began_mb = _memory_mb("VmRSS")
     if load.kept_heap:
         keep_freed_memory()
     with Sockets() as sockets, zmq.Context() as context, context.socket(zmq.PAIR) as control:
@@ -180,7 +182,7 @@ def _send(load: Load, directory: Path, result: Connection) -> None:
         pacing.pass_seconds(load.seconds)
         seconds = time.monotonic() - begun
         control.send(_STOP)
-        used = usage().since(before)
+        used = usage().since(before, began_mb)
         sending.close()
         result.send((pacing.sent, seconds, used, pacing.latencies_ms))
 
@@ -256,6 +258,7 @@ class _Pacing:
 
 
 def _receive(load: Load, directory: Path, result: Connection) -> None:
+    began_mb = _memory_mb("VmRSS")
     if load.kept_heap:
         keep_freed_memory()
     with Sockets() as sockets, zmq.Context() as context, context.socket(zmq.PAIR) as control:
@@ -275,7 +278,7 @@ def _receive(load: Load, directory: Path, result: Connection) -> None:
                 if control.recv() == _STOP:
                     break
                 before = usage()
-        result.send(usage().since(before))
+        result.send(usage().since(before, began_mb))
 
 
 def _checked(pixels: Pixels) -> bytes:
@@ -378,5 +381,9 @@ def usage() -> Usage:
     """Of this process so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     # Not ru_maxrss: that one counts what the parent was before this program replaced it.
-    (peak,) = re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    return Usage(used.ru_utime + used.ru_stime, used.ru_minflt, int(peak) * 1024 / 1e6)
+    return Usage(used.ru_utime + used.ru_stime, used.ru_minflt, _memory_mb("VmHWM"))
+
+
+def _memory_mb(field: str) -> float:
+    (kilobytes,) = re.findall(rf"{field}:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return int(kilobytes) * 1024 / 1e6

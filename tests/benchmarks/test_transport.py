@@ -56,7 +56,7 @@ def test_medians_are_over_the_rounds() -> None:
     taken = [transferred(frames, 1.0, cpu_s=0.1) for frames in (10, 20, 60)]
     found = medians(taken, MB)
     assert (found.frames_s, found.gb_s, found.cpu_ms) == (20, 0.02, 5.0)
-    assert found.note == "peak memory 100 + 100 MB, 20 page faults a frame"
+    assert found.note == "at most 100 + 100 MB of memory, 20 page faults a frame"
 
 
 def test_memcpy_copies_by_one_thread_and_by_two() -> None:
