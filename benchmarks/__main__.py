@@ -136,6 +136,8 @@ def _own_session(
     command: list[str], environment: dict[str, str], output: TextIO
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process whose own processes end with it, also where it crashed before it ended them itself."""
+    # Told to stop, this process would end without ending the child, which Ctrl-C does not reach either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     child = subprocess.Popen(  # noqa: S603 - our own module
         command, env=environment, stdout=output, stderr=output, start_new_session=True
     )
