@@ -26,7 +26,6 @@ from alfa.adaptation import AdaptedPrompts
 from alfa.backbone import ImageFeatures, ValueVectors
 from alfa.errors import BadInput
 from alfa.settings import AlignerName, uses_windows
-from alfa.windows import window_layout
 
 
 class Term(Protocol):
@@ -244,21 +243,12 @@ def _values(features: ImageFeatures) -> ValueVectors:
     return features.values
 
 
-def _scale(features: ImageFeatures, level: int) -> int:
-    """s, from the number of windows: it falls with every larger scale."""
-    grid, windows = features.grid, features.windows[level].shape[1]
-    sides = range(1, min(grid.rows, grid.cols) + 1)
-    return next(s for s in sides if (grid.rows - s + 1) * (grid.cols - s + 1) == windows)
-
-
 def _own_tokens(features: ImageFeatures, level: int) -> Tensor:
     """(N, 1 + s*s): where a window's values are in `ValueVectors.tokens`: the first one, then its patches."""
-    scale = _scale(features, level)
-    patches = window_layout(features.grid, scale, features.image.device).indices + 1
-    return functional.pad(patches, (1, 0))
+    return functional.pad(features.layouts[level].indices + 1, (1, 0))
 
 
 def _overlaps(features: ImageFeatures, level: int) -> Tensor:
     """(N, N) bool: whether two windows share a patch; each overlaps itself."""
-    coverage = window_layout(features.grid, _scale(features, level), features.image.device).coverage
+    coverage = features.layouts[level].coverage
     return coverage.T @ coverage > 0

@@ -24,7 +24,7 @@ from alfa.passes import Tower, Traced, middle_blocks, read_out, trace
 from alfa.preprocessing import Frontend, Preprocessor
 from alfa.settings import ModelSettings, uses_windows
 from alfa.window_pass import WindowBatch, window_batches
-from alfa.windows import Grid, window_layout
+from alfa.windows import Grid, WindowLayout, window_layout
 
 if TYPE_CHECKING:
     from alfa.pretrained import ClipModel
@@ -70,6 +70,7 @@ class ImageFeatures:
         grid: P patches in rows and columns.
         image: f(x), (B, d).
         windows: per scale, (B, N_s, d).
+        layouts: per scale, which windows these are.
         patches: (B, P, c), the tower's own patch tokens, after the last block.
         patch_joint: (B, P, d), patch tokens in the joint space, or None where the model has none.
         values: value vectors, where the aligner needs them.
@@ -83,6 +84,7 @@ class ImageFeatures:
     patch_joint: Tensor | None
     values: ValueVectors | None = None
     middle: tuple[Tensor, ...] = ()
+    layouts: tuple[WindowLayout, ...] = ()
 
     def select(self, index: Tensor | Sequence[int] | slice) -> ImageFeatures:
         """The features of some images of the batch, by positions, mask or slice."""
@@ -94,6 +96,7 @@ class ImageFeatures:
             patch_joint=None if self.patch_joint is None else self.patch_joint[index],
             values=None if self.values is None else self.values.select(index),
             middle=tuple(level[index] for level in self.middle),
+            layouts=self.layouts,
         )
 
 
@@ -153,8 +156,7 @@ class Backbone:
         self._value_blocks = self._blocks_of_values()
         self._require_patches_for(settings.local)
         self.scales = settings.scales if uses_windows(settings.local, self.has_joint_patches) else ()
-        for scale in self.scales:
-            window_layout(self.grid, scale)  # refuses a scale that does not fit, before any image comes
+        self.layouts(self.grid)  # refuses a scale that does not fit, before any image comes
         self.context_length: int = model.tokenizer.context_length
         self._tokens_at_once = settings.tokens_at_once or _TOKENS_AT_ONCE[self.device.type]
         frontend = Frontend(
@@ -208,7 +210,8 @@ class Backbone:
         projected = self._tower.blocks[0].project(rows)
         (traced,) = trace(self._tower, rows, packing, projected, self._value_blocks).unpacked(packing)
         levels = self._patch_levels(traced)
-        windows = self._encode_windows(rows, projected, grid, len(tokens))
+        layouts = self.layouts(grid)
+        windows = self._encode_windows(rows, projected, layouts, len(tokens))
         return ImageFeatures(
             grid=grid,
             image=self._embedding(traced),
@@ -217,6 +220,7 @@ class Backbone:
             patch_joint=None if self._patch_head is None else self._joint_patches(levels),
             values=self._value_vectors(traced.values, windows) if traced.values else None,
             middle=tuple(levels[:-1]),
+            layouts=layouts,
         )
 
     @property
@@ -246,12 +250,18 @@ class Backbone:
         """Tokens of each prompt, start and end tokens included, before any cut."""
         return self._model.token_counts(prompts)
 
-    def _encode_windows(self, rows: Tensor, projected: Tensor, grid: Grid, images: int) -> list[_WindowLevel]:
-        """All windows, scale by scale, from (B * T, c) embedded tokens and their first projection."""
-        batches = window_batches(
-            grid, self.scales, self._tower.prefix, images, self._tokens_at_once, self.device
+    def layouts(self, grid: Grid) -> tuple[WindowLayout, ...]:
+        """The windows of each scale on a patch grid."""
+        return tuple(
+            window_layout(grid, scale, self.settings.step(scale), self.device) for scale in self.scales
         )
-        parts: list[list[_WindowLevel]] = [[] for _ in self.scales]
+
+    def _encode_windows(
+        self, rows: Tensor, projected: Tensor, layouts: tuple[WindowLayout, ...], images: int
+    ) -> list[_WindowLevel]:
+        """All windows, scale by scale, from (B * T, c) embedded tokens and their first projection."""
+        batches = window_batches(layouts, self._tower.prefix, images, self._tokens_at_once)
+        parts: list[list[_WindowLevel]] = [[] for _ in layouts]
         for batch in batches:
             encoded = self._encode_batch(rows[batch.source], projected[batch.source], batch)
             for level, part in zip(batch.levels, encoded, strict=True):

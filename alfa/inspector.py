@@ -280,8 +280,7 @@ def _patch_map(
     """(B, P): S_L averaged over scales (Sec. 4.3), with the bank's distances on top where there is one."""
     logits = local_logits(features, adapted, aligner(settings.aligner), settings.local)
     windows = uses_windows(settings.local, features.patch_joint is not None)
-    scales = settings.scales if windows else ()
-    patch_map = local_map(logits, features.grid, scales, settings.temperature)
+    patch_map = local_map(logits, features.layouts if windows else (), settings.temperature)
     if recipe.bank is None:
         return patch_map
     return patch_map + settings.bank_weight * recipe.bank.distances(features, settings.bank_foreground)
@@ -368,6 +367,9 @@ def method_hash(backbone: Backbone, settings: ModelSettings) -> str:
         # A threshold held in float32 is not held in bfloat16.
         "dtype": str(backbone.dtype),
     }
+    if settings.mode != "exact":
+        # Left out otherwise: thresholds made before there was another mode stay valid.
+        method["mode"] = settings.mode
     return content_hash(json.dumps(method, sort_keys=True).encode())
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from alfa.adaptation import AdaptedPrompts
-from alfa.windows import Grid, harmonic_aggregate, harmonic_mean_levels, window_layout
+from alfa.windows import WindowLayout, harmonic_aggregate, harmonic_mean_levels
 
 
 def softmax_score(logit_difference: Tensor, temperature: float) -> Tensor:
@@ -28,13 +28,12 @@ def global_score(image: Tensor, adapted: AdaptedPrompts, temperature: float) -> 
     return softmax_score((image * adapted.direction).sum(dim=1), temperature)
 
 
-def local_map(logits: Sequence[Tensor], grid: Grid, scales: Sequence[int], temperature: float) -> Tensor:
+def local_map(logits: Sequence[Tensor], layouts: Sequence[WindowLayout], temperature: float) -> Tensor:
     """The map of averaged S_L (Eq. 11) per patch: harmonic over covering windows, then over levels.
 
     Args:
-        logits: logit differences per level, (B, N_level); a level beyond the scales is the patch level.
-        grid: the patch grid.
-        scales: the window scales, in the order of `logits`.
+        logits: logit differences per level, (B, N_level); a level beyond the layouts is the patch level.
+        layouts: of the windows, in the order of `logits`.
         temperature: tau.
 
     Returns:
@@ -42,11 +41,11 @@ def local_map(logits: Sequence[Tensor], grid: Grid, scales: Sequence[int], tempe
     """
     scores = [softmax_score(level, temperature) for level in logits]
     windows = [
-        harmonic_aggregate(level, window_layout(grid, scale, level.device))
-        for level, scale in zip(scores[: len(scales)], scales, strict=True)
+        harmonic_aggregate(level, layout)
+        for level, layout in zip(scores[: len(layouts)], layouts, strict=True)
     ]
     # A patch is covered by itself alone; its coverage matrix, P x P, would take gigabytes on a fine grid.
-    return harmonic_mean_levels([*windows, *scores[len(scales) :]])
+    return harmonic_mean_levels([*windows, *scores[len(layouts) :]])
 
 
 def highest(patch_map: Tensor, share: float) -> Tensor:

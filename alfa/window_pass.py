@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfa.blocks import Run
-from alfa.windows import Grid, window_layout
+from alfa.windows import WindowLayout
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,30 +38,29 @@ class WindowBatch:
 
 @lru_cache(maxsize=64)
 def window_batches(
-    grid: Grid, scales: tuple[int, ...], prefix: int, images: int, tokens_at_once: int, device: torch.device
+    layouts: tuple[WindowLayout, ...], prefix: int, images: int, tokens_at_once: int
 ) -> tuple[WindowBatch, ...]:
     """All windows of a batch, scale by scale, image by image, row by row; cached, never write into it.
 
     Args:
-        grid: the patch grid of the images.
-        scales: window sides in patches.
+        layouts: the windows of each scale, of one grid and device.
         prefix: tokens in front of an image's patch tokens; every window gets them.
         images: B.
         tokens_at_once: about how many rows a pass may have; at least one window goes through.
-        device: of the indices.
     """
     # The first caller may be in inference mode; the cached tensors must serve every other as well.
     with torch.inference_mode(mode=False):
-        rows = [_window_rows(grid, scale, prefix, images, device) for scale in scales]
+        rows = [_window_rows(layout, prefix, images) for layout in layouts]
         runs = [Run(*of_scale.shape) for of_scale in rows]
         return tuple(_batch(rows, part) for part in _passes(runs, tokens_at_once))
 
 
-def _window_rows(grid: Grid, scale: int, prefix: int, images: int, device: torch.device) -> Tensor:
+def _window_rows(layout: WindowLayout, prefix: int, images: int) -> Tensor:
     """(B * N, prefix + s*s): the rows of each window in the images' tokens."""
-    patches = window_layout(grid, scale, device).indices + prefix
+    patches = layout.indices + prefix
+    device = patches.device
     in_image = torch.cat([torch.arange(prefix, device=device).expand(len(patches), -1), patches], dim=1)
-    begins = torch.arange(images, device=device)[:, None, None] * (prefix + grid.patches)
+    begins = torch.arange(images, device=device)[:, None, None] * (prefix + layout.grid.patches)
     return (begins + in_image).flatten(0, 1)
 
 

@@ -42,26 +42,35 @@ class WindowLayout:
     Attributes:
         grid: the patch grid.
         scale: s, a window's side in patches.
+        step: patches between windows that follow each other: 1 overlaps most, s stand side by side.
         indices: (N, s*s) int64, a window's patches in the row-major grid; windows are row-major too.
         coverage: C, (P, N) float32, 1 where the patch lies in the window.
     """
 
     grid: Grid
     scale: int
+    step: int
     indices: Tensor
     coverage: Tensor
 
     @property
     def windows(self) -> int:
-        """N = (rows - s + 1) * (cols - s + 1)."""
+        """N; with step 1 it is (rows - s + 1) * (cols - s + 1)."""
         return self.indices.shape[0]
 
 
 @lru_cache(maxsize=64)
-def window_layout(grid: Grid, scale: int, device: torch.device = _CPU) -> WindowLayout:
-    """Every window of `scale` x `scale` patches with stride 1; cached, so never write into its tensors.
+def window_layout(grid: Grid, scale: int, step: int = 1, device: torch.device = _CPU) -> WindowLayout:
+    """The windows of `scale` x `scale` patches; cached, so never write into its tensors.
 
     Scale 1 gives the patches themselves: identity coverage.
+
+    Args:
+        grid: the patch grid.
+        scale: s, a window's side.
+        step: from one window to the next, at most s. Where it does not come out even, the last row and column
+            of windows end with the grid, so that every patch is covered.
+        device: of the tensors.
 
     Raises:
         BadInput: no window of that scale fits into the grid.
@@ -72,10 +81,18 @@ def window_layout(grid: Grid, scale: int, device: torch.device = _CPU) -> Window
     # The first caller may be in inference mode; the cached tensors must still serve training code.
     with torch.inference_mode(mode=False):
         patches = torch.arange(grid.patches, device=device).view(grid.rows, grid.cols)
-        indices = patches.unfold(0, scale, 1).unfold(1, scale, 1).reshape(-1, scale * scale).contiguous()
+        windows = patches.unfold(0, scale, 1).unfold(1, scale, 1)
+        tops, lefts = (_starts(count, step, device) for count in windows.shape[:2])
+        indices = windows[tops][:, lefts].reshape(-1, scale * scale).contiguous()
         coverage = torch.zeros(grid.patches, indices.shape[0], device=device)
         coverage.scatter_(0, indices.T.contiguous(), 1.0)
-    return WindowLayout(grid, scale, indices, coverage)
+    return WindowLayout(grid, scale, step, indices, coverage)
+
+
+def _starts(count: int, step: int, device: torch.device) -> Tensor:
+    """Every `step`-th of `count` places, and the last one."""
+    places = [*range(0, count - 1, step), count - 1]
+    return torch.tensor(places, device=device)
 
 
 def harmonic_aggregate(scores: Tensor, layout: WindowLayout) -> Tensor:

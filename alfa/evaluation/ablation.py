@@ -21,7 +21,7 @@ from alfa.files import content_hash
 from alfa.inspector import Recipe, score
 from alfa.prompting.templates import PROMPTS_PER_LABEL
 from alfa.settings import ModelSettings
-from alfa.windows import harmonic_aggregate, harmonic_mean_levels, window_layout
+from alfa.windows import harmonic_aggregate, harmonic_mean_levels
 
 SCALES = (2, 3, 4)
 SCALE_SETS = ((2,), (2, 3), (2, 3, 4))
@@ -109,6 +109,7 @@ def with_scales(features: ImageFeatures, scales: Sequence[int]) -> ImageFeatures
     return replace(
         features,
         windows=tuple(features.windows[level] for level in levels),
+        layouts=tuple(features.layouts[level] for level in levels),
         values=None
         if values is None
         else replace(
@@ -183,8 +184,8 @@ def _distances(features: ImageFeatures, normal: Tensor) -> UndividedScores:
     seen = with_scales(features, _PAPER_SCALES)
     image = (1 - seen.image @ normal) / 2
     levels = [
-        harmonic_aggregate((1 - windows @ normal) / 2, window_layout(seen.grid, scale, windows.device))
-        for scale, windows in zip(_PAPER_SCALES, seen.windows, strict=True)
+        harmonic_aggregate((1 - windows @ normal) / 2, layout)
+        for layout, windows in zip(seen.layouts, seen.windows, strict=True)
     ]
     return UndividedScores(image, harmonic_mean_levels(levels))
 

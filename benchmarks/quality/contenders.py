@@ -79,7 +79,7 @@ def contenders(backbone: Backbone, recipe: Recipe, settings: ModelSettings) -> l
         windows_only = settings.model_copy(update={"local": "windows"})
         rows.append(_alfa("ALFA, windows only", backbone, recipe, windows_only))
     temperatures = dict.fromkeys((winclip.CLIP_TEMPERATURE, settings.temperature))
-    rows += [_winclip(direction, backbone.scales, temperature) for temperature in temperatures]
+    rows += [_winclip(direction, temperature) for temperature in temperatures]
     return [*rows, _anomaly_dino(), _patchcore()]
 
 
@@ -96,13 +96,13 @@ def _alfa(name: str, backbone: Backbone, recipe: Recipe, settings: ModelSettings
     return Contender(name, method(recipe), teach)
 
 
-def _winclip(direction: Tensor, scales: Sequence[int], temperature: float) -> Contender:
+def _winclip(direction: Tensor, temperature: float) -> Contender:
     def untaught(features: ImageFeatures) -> ScoresLike:
-        return winclip.zero_shot(features, direction, scales, temperature)
+        return winclip.zero_shot(features, direction, temperature)
 
     def teach(images: Sequence[TaughtImage], _seed: int) -> Method:
         references = winclip.gather_references([each.features for each in images])
-        return lambda features: winclip.few_shot(features, direction, references, scales, temperature)
+        return lambda features: winclip.few_shot(features, direction, references, temperature)
 
     return Contender(f"WinCLIP, tau {temperature:g}", untaught, teach)
 

@@ -32,7 +32,8 @@ def _unit(*shape: int, seed: int) -> Tensor:
 
 def _features(batch: int, dim: int, seed: int) -> tuple[ImageFeatures, Own]:
     """Random features with values, and the values that they were made from."""
-    counts = [window_layout(_GRID, scale).windows for scale in _SCALES]
+    layouts = tuple(window_layout(_GRID, scale) for scale in _SCALES)
+    counts = [layout.windows for layout in layouts]
     windows = tuple(_unit(batch, count, dim, seed=seed + count) for count in counts)
     own = tuple(
         _unit(batch, count, 1 + scale * scale, dim, seed=seed + 50 + count)
@@ -46,7 +47,7 @@ def _features(batch: int, dim: int, seed: int) -> tuple[ImageFeatures, Own]:
         ),
     )
     image, patches = _unit(batch, dim, seed=seed), _unit(batch, _GRID.patches, dim, seed=seed + 91)
-    return ImageFeatures(_GRID, image, windows, patches, None, values), own
+    return ImageFeatures(_GRID, image, windows, patches, None, values, layouts=layouts), own
 
 
 def _values(features: ImageFeatures) -> ValueVectors:

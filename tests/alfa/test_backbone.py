@@ -182,6 +182,20 @@ def test_how_windows_are_split_over_passes_changes_nothing(
         torch.testing.assert_close(level, expected, atol=1e-5, rtol=0)
 
 
+def test_the_fast_mode_encodes_some_of_the_same_windows(
+    tiny_backbone: Backbone, tiny_settings: ModelSettings
+) -> None:
+    """Windows side by side have the embeddings that they have among all windows."""
+    fast = Backbone.load(tiny_settings.model_copy(update={"mode": "fast"}))
+    pixels = _pixels(2, tiny_backbone.image_size)
+    some, every = fast.encode_images(pixels), tiny_backbone.encode_images(pixels)
+    assert some.windows[0].shape[1] < every.windows[0].shape[1]
+    for level, (few, many) in enumerate(zip(some.layouts, every.layouts, strict=True)):
+        at = [many.indices.tolist().index(window) for window in few.indices.tolist()]
+        assert few.windows <= many.windows
+        torch.testing.assert_close(some.windows[level], every.windows[level][:, at], atol=1e-5, rtol=0)
+
+
 def test_an_image_is_judged_alike_alone_and_in_a_batch(tiny_backbone: Backbone) -> None:
     """Batching across lines must not change a verdict."""
     pixels = _pixels(3, tiny_backbone.image_size)

@@ -295,6 +295,7 @@ def test_a_calibration_of_another_method_or_bank_is_refused(
         ("contextual_quantile", 0.2),
         ("contextual_k", 2.0),
         ("precision", "bf16"),
+        ("mode", "fast"),
     ],
 )
 def test_every_setting_that_moves_a_score_is_in_the_methods_hash(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from alfa.adaptation import AdaptedPrompts
 from alfa.scoring import global_score, highest, image_score, local_map, softmax_score
-from alfa.windows import Grid
+from alfa.windows import Grid, window_layout
 
 
 def _prompts(normal: list[float], abnormal: list[float]) -> AdaptedPrompts:
@@ -55,7 +55,7 @@ def test_a_small_temperature_saturates_but_stays_finite_and_ordered(
 def test_a_saturated_map_is_finite_and_ordered() -> None:
     """Windows scored 0 and 1 exactly: harmonic averaging makes no NaN, and clear sides stay clear."""
     logits = torch.tensor([[-1.0, -1.0, 1.0, 1.0]])
-    scores = local_map([logits], Grid(1, 4), scales=(1,), temperature=1e-4)
+    scores = local_map([logits], [window_layout(Grid(1, 4), 1)], temperature=1e-4)
     assert torch.isfinite(scores).all()
     assert scores[0, :2].max() < 1e-20
     assert scores[0, 2:].tolist() == [1.0, 1.0]
@@ -72,7 +72,7 @@ def test_levels_meet_in_the_harmonic_mean_and_the_one_beyond_the_scales_is_patch
     """One 2x2 window at 1/2 and four patches: each patch gets the harmonic mean of 1/2 and its own score."""
     patch_scores = torch.tensor([[0.5, 0.25, 0.75, 0.1]])
     combined = local_map(
-        [torch.zeros(1, 1), torch.logit(patch_scores)], Grid(2, 2), scales=(2,), temperature=1.0
+        [torch.zeros(1, 1), torch.logit(patch_scores)], [window_layout(Grid(2, 2), 2)], temperature=1.0
     )
     expected = [2 / (1 / 0.5 + 1 / score) for score in (0.5, 0.25, 0.75, 0.1)]
     assert combined[0].tolist() == pytest.approx(expected, rel=1e-5)
@@ -82,7 +82,7 @@ def test_a_patch_level_on_the_finest_grid_is_its_own_map() -> None:
     """2048 pixels in patches of 8 are 65,536 patches: a matrix of each to each would take 16 GB."""
     grid = Grid(256, 256)
     logits = torch.randn(1, grid.patches, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(local_map([logits], grid, (), 1.0), torch.sigmoid(logits))
+    torch.testing.assert_close(local_map([logits], (), 1.0), torch.sigmoid(logits))
 
 
 def test_the_highest_patches_are_a_share_of_all() -> None:

@@ -50,6 +50,7 @@ def test_values_are_taken(tmp_path: Path) -> None:
         ("name = ''", "model.name"),
         ("tokens_at_once = -1", "model.tokens_at_once"),
         ("threads = -1", "model.threads"),
+        ("mode = 'quick'", "model.mode"),
     ],
 )
 def test_wrong_entry_is_named(tmp_path: Path, entry: str, key: str) -> None:

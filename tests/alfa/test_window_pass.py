@@ -9,14 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alfa.window_pass import WindowBatch, window_batches
-from alfa.windows import Grid
+from alfa.windows import Grid, WindowLayout, window_layout
 
-_CPU = torch.device("cpu")
+
+def _layouts(grid: Grid, *scales: int) -> tuple[WindowLayout, ...]:
+    return tuple(window_layout(grid, scale) for scale in scales)
 
 
 def test_windows_of_two_scales_lie_behind_each_other() -> None:
     """A 2 x 3 grid with a class token: six single patches of 2 tokens, two windows of 5 tokens."""
-    (batch,) = window_batches(Grid(2, 3), (1, 2), 1, 1, 1000, _CPU)
+    (batch,) = window_batches(_layouts(Grid(2, 3), 1, 2), 1, 1, 1000)
     assert batch.levels == (0, 1)
     assert [tuple(run) for run in batch.packing] == [(6, 2), (2, 5)]
     assert batch.source[:4].tolist() == [0, 1, 0, 2]
@@ -26,7 +28,7 @@ def test_windows_of_two_scales_lie_behind_each_other() -> None:
 
 def test_the_second_image_begins_behind_the_first() -> None:
     """Two images of 2 x 2 patches without class token: rows 0-3 and 4-7."""
-    (batch,) = window_batches(Grid(2, 2), (2,), 0, 2, 1000, _CPU)
+    (batch,) = window_batches(_layouts(Grid(2, 2), 2), 0, 2, 1000)
     assert batch.source.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
@@ -41,9 +43,9 @@ def test_however_passes_are_cut_every_window_comes_once_and_in_order(
     rows: int, cols: int, prefix: int, images: int, at_once: int
 ) -> None:
     """Split over passes, a scale's windows are those of one pass, in its order."""
-    grid = Grid(rows, cols)
-    whole = window_batches(grid, (2, 3), prefix, images, 1 << 30, _CPU)
-    split = window_batches(grid, (2, 3), prefix, images, at_once, _CPU)
+    layouts = _layouts(Grid(rows, cols), 2, 3)
+    whole = window_batches(layouts, prefix, images, 1 << 30)
+    split = window_batches(layouts, prefix, images, at_once)
     for level in range(2):
         parts, expected = (
             torch.cat([batch.source[begin:end] for batch in batches for begin, end in [_rows(batch, level)]])
@@ -55,7 +57,7 @@ def test_however_passes_are_cut_every_window_comes_once_and_in_order(
 @given(images=st.integers(1, 3), at_once=st.integers(20, 500))
 def test_passes_are_of_about_equal_size(images: int, at_once: int) -> None:
     """No pass is longer than asked for by more than a window of each scale, and none is a small rest."""
-    sizes = [len(batch.source) for batch in window_batches(Grid(6, 6), (2, 3), 1, images, at_once, _CPU)]
+    sizes = [len(batch.source) for batch in window_batches(_layouts(Grid(6, 6), 2, 3), 1, images, at_once)]
     assert max(sizes) <= at_once + 5 + 10
     assert max(sizes) - min(sizes) <= 2 * (5 + 10)
 
@@ -63,7 +65,7 @@ def test_passes_are_of_about_equal_size(images: int, at_once: int) -> None:
 @given(at_once=st.integers(1, 500))
 def test_a_windows_first_row_is_the_class_token_of_its_image(at_once: int) -> None:
     """Row 0 or 17 of two images of 16 patches and a class token."""
-    batches = window_batches(Grid(4, 4), (2, 3), 1, 2, at_once, _CPU)
+    batches = window_batches(_layouts(Grid(4, 4), 2, 3), 1, 2, at_once)
     firsts = list(chain.from_iterable(batch.source[batch.first].tolist() for batch in batches))
     assert sorted(firsts) == [0] * (9 + 4) + [17] * (9 + 4)
 

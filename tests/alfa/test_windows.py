@@ -46,6 +46,21 @@ def test_windows_of_a_small_grid_are_listed_row_by_row() -> None:
     assert layout.coverage.T.tolist() == [[1, 1, 0, 1, 1, 0], [0, 1, 1, 0, 1, 1]]
 
 
+def test_windows_side_by_side_end_with_the_grid() -> None:
+    """Of 2x5 patches in pairs of columns the last window overlaps, so that the fifth column is covered."""
+    layout = window_layout(Grid(2, 5), 2, step=2)
+    assert layout.indices.tolist() == [[0, 1, 5, 6], [2, 3, 7, 8], [3, 4, 8, 9]]
+
+
+@given(_grids, _scales)
+def test_windows_side_by_side_are_some_of_all_and_cover_every_patch(grid: Grid, scale: int) -> None:
+    """About a scale squared times fewer, each of them a window of the exact mode too."""
+    apart, every = window_layout(grid, scale, step=scale), window_layout(grid, scale)
+    assert {tuple(row) for row in apart.indices.tolist()} <= {tuple(row) for row in every.indices.tolist()}
+    assert apart.windows == -(-grid.rows // scale) * -(-grid.cols // scale)
+    assert torch.all(apart.coverage.sum(dim=1) >= 1)
+
+
 def test_scale_one_is_the_patches_themselves() -> None:
     """Windows of one patch cover exactly that patch."""
     assert torch.equal(window_layout(Grid(3, 4), 1).coverage, torch.eye(12))

@@ -7,7 +7,7 @@ and a text tower that was trained again on the same projections is compared agai
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from alfa.evaluation.datasets import Dataset, LabelledImage
 from alfa.files import content_hash, file_hash, write_atomic
 from alfa.images import read_image
 from alfa.pretrained import IMAGE_TOWER_FILE, TEXT_TOWER_FILE
-from alfa.windows import Grid
+from alfa.windows import Grid, WindowLayout
 
 
 def spread(images: Sequence[LabelledImage], count: int) -> list[LabelledImage]:
@@ -76,7 +76,7 @@ class FeatureCache:
 
     def read(self, image: LabelledImage) -> ImageFeatures:
         """Features of one image, a batch of one."""
-        return _from_tensors(safetensors.torch.load_file(self._path(image)))
+        return _from_tensors(safetensors.torch.load_file(self._path(image)), self.backbone.layouts)
 
     def _path(self, image: LabelledImage) -> Path:
         return self.directory / f"{file_hash(image.path)}.safetensors"
@@ -103,18 +103,22 @@ def _to_tensors(features: ImageFeatures) -> dict[str, Tensor]:
     return {name: tensor.half().contiguous() for name, tensor in tensors.items()}
 
 
-def _from_tensors(tensors: dict[str, Tensor]) -> ImageFeatures:
+def _from_tensors(
+    tensors: dict[str, Tensor], layouts: Callable[[Grid], tuple[WindowLayout, ...]]
+) -> ImageFeatures:
     wide = {name: tensor.float() for name, tensor in tensors.items()}
     values = None
     if "tokens" in wide:
         values = ValueVectors(wide["tokens"], _levels(wide, "values"), _levels(wide, "agreement"))
+    grid = Grid(*wide["grid"].shape)
     return ImageFeatures(
-        grid=Grid(*wide["grid"].shape),
+        grid=grid,
         image=wide["image"],
         windows=_levels(wide, "windows"),
         patches=wide["patches"],
         patch_joint=wide.get("patch_joint"),
         values=values,
+        layouts=layouts(grid),
     )
 
 

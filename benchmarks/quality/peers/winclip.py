@@ -19,7 +19,7 @@ from alfa.backbone import ImageFeatures
 from alfa.distances import nearest_distance
 from alfa.evaluation.variants import UndividedScores
 from alfa.scoring import softmax_score
-from alfa.windows import harmonic_aggregate, harmonic_mean_levels, window_layout
+from alfa.windows import harmonic_aggregate, harmonic_mean_levels
 from benchmarks.quality.peers.compositional_prompts import compositional_prompts
 
 # What CLIP's own learnt logit scale is clipped to (100); models published by open_clip reach it.
@@ -60,36 +60,31 @@ def gather_references(features: Sequence[ImageFeatures]) -> References:
     )
 
 
-def zero_shot(
-    features: ImageFeatures, direction: Tensor, scales: Sequence[int], temperature: float
-) -> UndividedScores:
+def zero_shot(features: ImageFeatures, direction: Tensor, temperature: float) -> UndividedScores:
     """WinCLIP: the image's softmax score; per patch the harmonic mean of small, middle and image scale.
 
     Args:
-        features: a batch of B images.
+        features: a batch of B images with windows; WinCLIP has those of scales 2 and 3.
         direction: c- - c+, (d,), from `class_direction`.
-        scales: the window scales, in the order of `features.windows`; WinCLIP has 2 and 3.
         temperature: tau of the softmax.
     """
     image = softmax_score(features.image @ direction, temperature)
     whole = image[:, None].expand(-1, features.grid.patches)
     windows = [
-        harmonic_aggregate(
-            softmax_score(level @ direction, temperature), window_layout(features.grid, scale, level.device)
-        )
-        for level, scale in zip(features.windows, scales, strict=True)
+        harmonic_aggregate(softmax_score(level @ direction, temperature), layout)
+        for level, layout in zip(features.windows, features.layouts, strict=True)
     ]
     return UndividedScores(image=image, patch_map=harmonic_mean_levels([whole, *windows]))
 
 
-def reference_association(features: ImageFeatures, references: References, scales: Sequence[int]) -> Tensor:
+def reference_association(features: ImageFeatures, references: References) -> Tensor:
     """WinCLIP+'s map M^W, (B, P): mean of patch, small and middle scale distances to the references.
 
     A distance is half of 1 - cos to the nearest; those of windows go to patches by harmonic aggregation.
     """
     windows = [
-        harmonic_aggregate(nearest_distance(level, rows), window_layout(features.grid, scale, level.device))
-        for level, rows, scale in zip(features.windows, references.windows, scales, strict=True)
+        harmonic_aggregate(nearest_distance(level, rows), layout)
+        for level, rows, layout in zip(features.windows, references.windows, features.layouts, strict=True)
     ]
     patches = nearest_distance(features.patches, references.patches)
     return torch.stack([patches, *windows]).mean(dim=0)
@@ -99,7 +94,6 @@ def few_shot(
     features: ImageFeatures,
     direction: Tensor,
     references: References,
-    scales: Sequence[int],
     temperature: float,
 ) -> UndividedScores:
     """WinCLIP+: the means of the text score and max M^W, and of the text map and M^W.
@@ -108,11 +102,10 @@ def few_shot(
         features: a batch of B images.
         direction: c- - c+, (d,), from `class_direction`.
         references: of the k good images.
-        scales: the window scales, in the order of `features.windows`.
         temperature: tau of the softmax.
     """
-    text = zero_shot(features, direction, scales, temperature)
-    association = reference_association(features, references, scales)
+    text = zero_shot(features, direction, temperature)
+    association = reference_association(features, references)
     return UndividedScores(
         image=(text.image + association.amax(dim=1)) / 2,
         patch_map=(text.patch_map + association) / 2,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfa.backbone import ImageFeatures
-from alfa.windows import Grid
+from alfa.windows import Grid, window_layout
 
 FeatureMaker = Callable[..., ImageFeatures]
 
@@ -36,14 +36,15 @@ def make_features() -> FeatureMaker:
         def unit(*shape: int) -> Tensor:
             return functional.normalize(torch.randn(*shape, 4, generator=generator), dim=-1)
 
-        counts = [(rows - scale + 1) * (cols - scale + 1) for scale in scales]
+        layouts = tuple(window_layout(Grid(rows, cols), scale) for scale in scales)
         return ImageFeatures(
             grid=Grid(rows, cols),
             image=unit(count) if image is None else image,
-            windows=tuple(unit(count, each) for each in counts) if windows is None else windows,
+            windows=tuple(unit(count, layout.windows) for layout in layouts) if windows is None else windows,
             patches=unit(count, rows * cols) if patches is None else patches,
             patch_joint=None,
             middle=middle,
+            layouts=layouts,
         )
 
     return make

@@ -57,9 +57,9 @@ def test_scores_and_maps_are_anomalibs(make_features: FeatureMaker, seed: int) -
     references = make_features(_ROWS, _COLS, scales=_SCALES, count=2, seed=seed + 100)
     text = functional.normalize(torch.randn(2, 4, generator=torch.Generator().manual_seed(seed)), dim=1)
     direction = text[1] - text[0]
-    zero_shot = winclip.zero_shot(queries, direction, _SCALES, _TEMPERATURE)
+    zero_shot = winclip.zero_shot(queries, direction, _TEMPERATURE)
     memories = winclip.gather_references([references])
-    few_shot = winclip.few_shot(queries, direction, memories, _SCALES, _TEMPERATURE)
+    few_shot = winclip.few_shot(queries, direction, memories, _TEMPERATURE)
     ours = (zero_shot.image, zero_shot.patch_map, few_shot.image, few_shot.patch_map)
     for mine, theirs in zip(ours, _theirs(queries, references, text), strict=True):
         assert torch.allclose(mine, theirs, atol=1e-5)

@@ -34,9 +34,14 @@ def _with_scores(*scores: float) -> torch.Tensor:
 def test_the_zero_shot_score_of_an_image_is_its_own_softmax(make_features: FeatureMaker) -> None:
     """A logit of ln 4 is a score of 0.8; windows do not count for it."""
     features = make_features(
-        2, 2, image=_with_scores(0.8)[0], windows=(_with_scores(0.1),), patches=torch.zeros(1, 4, 2)
+        2,
+        2,
+        image=_with_scores(0.8)[0],
+        windows=(_with_scores(0.1),),
+        scales=(2,),
+        patches=torch.zeros(1, 4, 2),
     )
-    assert zero_shot(features, _DIRECTION, (2,), 1.0).image.tolist() == pytest.approx([0.8])
+    assert zero_shot(features, _DIRECTION, 1.0).image.tolist() == pytest.approx([0.8])
 
 
 def test_temperature_divides_the_logit(make_features: FeatureMaker) -> None:
@@ -45,7 +50,7 @@ def test_temperature_divides_the_logit(make_features: FeatureMaker) -> None:
         2, 2, image=torch.tensor([[0.01, 0.0]]), windows=(), patches=torch.zeros(1, 4, 2)
     )
     expected = 1 / (1 + math.exp(-1))
-    assert zero_shot(features, _DIRECTION, (), 0.01).image.tolist() == pytest.approx([expected])
+    assert zero_shot(features, _DIRECTION, 0.01).image.tolist() == pytest.approx([expected])
 
 
 def test_the_image_is_one_more_scale_of_the_zero_shot_map(make_features: FeatureMaker) -> None:
@@ -55,18 +60,24 @@ def test_the_image_is_one_more_scale_of_the_zero_shot_map(make_features: Feature
         3,
         image=_with_scores(0.5)[0],
         windows=(_with_scores(0.5, 0.25, 0.2),),
+        scales=(1,),
         patches=torch.zeros(1, 3, 2),
     )
-    scores = zero_shot(features, _DIRECTION, (1,), 1.0)
+    scores = zero_shot(features, _DIRECTION, 1.0)
     assert scores.patch_map[0].tolist() == pytest.approx([0.5, 1 / 3, 2 / 7])
 
 
 def test_a_patch_takes_the_harmonic_mean_of_the_windows_over_it(make_features: FeatureMaker) -> None:
     """2x3 patches hold two 2x2 windows of 0.5 and 0.25; the middle column lies in both: 1/3 (two scales)."""
     features = make_features(
-        2, 3, image=_with_scores(0.5)[0], windows=(_with_scores(0.5, 0.25),), patches=torch.zeros(1, 6, 2)
+        2,
+        3,
+        image=_with_scores(0.5)[0],
+        windows=(_with_scores(0.5, 0.25),),
+        scales=(2,),
+        patches=torch.zeros(1, 6, 2),
     )
-    patch_map = zero_shot(features, _DIRECTION, (2,), 1.0).patch_map[0]
+    patch_map = zero_shot(features, _DIRECTION, 1.0).patch_map[0]
     # Windows alone: 0.5, 1/3, 0.25; with the image's 0.5 as one more scale:
     expected = [0.5, 2 / (2 + 3), 2 / (2 + 4)]
     assert patch_map.tolist() == pytest.approx(expected * 2)
@@ -79,7 +90,7 @@ def test_association_is_half_the_cosine_distance_to_the_nearest(
     patches = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.6, 0.8]]])
     features = make_features(2, 2, image=torch.zeros(1, 2), windows=(), patches=patches)
     reference = make_features(1, 1, image=torch.zeros(1, 2), windows=(), patches=torch.tensor([[[1.0, 0.0]]]))
-    association = reference_association(features, gather_references([reference]), ())
+    association = reference_association(features, gather_references([reference]))
     assert association[0].tolist() == pytest.approx([0.0, 0.5, 1.0, 0.2], abs=1e-6)
 
 
@@ -87,12 +98,17 @@ def test_association_is_the_mean_over_patches_and_window_scales(make_features: F
     """Patch distance 0.5 and window distance 1 everywhere: 0.75."""
     east, north, west = (torch.tensor(each) for each in ([1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]))
     features = make_features(
-        2, 2, image=torch.zeros(1, 2), windows=(west.view(1, 1, 2),), patches=north.expand(1, 4, 2)
+        2,
+        2,
+        image=torch.zeros(1, 2),
+        windows=(west.view(1, 1, 2),),
+        scales=(2,),
+        patches=north.expand(1, 4, 2),
     )
     reference = make_features(
         2, 2, image=torch.zeros(1, 2), windows=(east.view(1, 1, 2),), patches=east.expand(1, 4, 2)
     )
-    association = reference_association(features, gather_references([reference]), (2,))
+    association = reference_association(features, gather_references([reference]))
     assert association[0].tolist() == pytest.approx([0.75] * 4)
 
 
@@ -101,7 +117,7 @@ def test_few_shot_is_half_text_and_half_association(make_features: FeatureMaker)
     patches = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.6, 0.8]]])
     features = make_features(2, 2, image=_with_scores(0.8)[0], windows=(), patches=patches)
     reference = make_features(1, 1, image=torch.zeros(1, 2), windows=(), patches=torch.tensor([[[1.0, 0.0]]]))
-    scores = few_shot(features, _DIRECTION, gather_references([reference]), (), 1.0)
+    scores = few_shot(features, _DIRECTION, gather_references([reference]), 1.0)
     assert scores.image.tolist() == pytest.approx([0.9])
     assert scores.patch_map[0].tolist() == pytest.approx([0.4, 0.65, 0.9, 0.5], abs=1e-6)
 
@@ -117,7 +133,7 @@ def test_references_of_several_shapes_go_together(make_features: FeatureMaker) -
 def test_a_taught_image_is_at_no_distance(make_features: FeatureMaker, seed: int, shots: int) -> None:
     """What is in the memory itself has a map of zeros, whatever else is taught."""
     taught = make_features(3, 4, scales=(2, 3), count=shots, seed=seed)
-    association = reference_association(taught, gather_references([taught]), (2, 3))
+    association = reference_association(taught, gather_references([taught]))
     assert association.abs().max() < 1e-6
 
 
