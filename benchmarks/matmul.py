@@ -14,7 +14,7 @@ from benchmarks.timing import in_turn, torch_threads
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Square ones, and a transformer's own: many tokens through a projection up and down.
-_SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 896, 3584), (4096, 3584, 896))
+SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 896, 3584), (4096, 3584, 896))
 _SHAPES_ON_GPU = ((4096, 4096, 4096), (8192, 8192, 8192), (65536, 896, 3584), (65536, 3584, 896))
 _ROUNDS = 7
 _NAN = float("nan")
@@ -63,7 +63,7 @@ def _waited_for(work: Callable[[], Tensor], device: torch.device) -> Callable[[]
 def run(effort: Effort) -> list[Row]:
     """Per precision: on one core and on all threads; on the GPU where there is one."""
     rounds = 1 if effort.quick else _ROUNDS
-    shapes = _SHAPES[:1] if effort.quick else _SHAPES
+    shapes = SHAPES[:1] if effort.quick else SHAPES
     every = torch.get_num_threads()
     rows = []
     for name, dtype in _DTYPES.items():

@@ -121,8 +121,7 @@ def method_stages(
     """What is done to the features of one image; each stage on what the ones before it gave."""
     adapted = adapt(features.image, recipe.text)
     logits = local_logits(features, adapted, aligner(settings.aligner), settings.local)
-    scales = settings.scales if features.windows else ()
-    patch_map = local_map(logits, features.grid, scales, settings.temperature)
+    patch_map = local_map(logits, features.layouts, settings.temperature)
     map_size = (features.grid.rows * recipe.patch_size, features.grid.cols * recipe.patch_size)
     pixel_map = to_pixels(patch_map, features.grid, map_size).half().numpy()[0]
     threshold = float(np.median(pixel_map))
@@ -136,7 +135,7 @@ def method_stages(
         Stage("adapt", lambda: adapt(features.image, recipe.text)),
         Stage("aligner", lambda: local_logits(features, adapted, aligner(settings.aligner), settings.local)),
         Stage("scores", scores),
-        Stage("local map", lambda: local_map(logits, features.grid, scales, settings.temperature)),
+        Stage("local map", lambda: local_map(logits, features.layouts, settings.temperature)),
         Stage("pixels", lambda: to_pixels(patch_map, features.grid, map_size).half().numpy()),
         Stage("region", lambda: region_above(pixel_map, threshold, size)),
     ]
