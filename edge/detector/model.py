@@ -60,6 +60,7 @@ class Model:
             raise
         except _LOAD_ERRORS as error:
             raise Fault("model_unavailable", f"cannot load the model: {error}") from error
+        self._warn_of_banks(self._loaded.recipes)
         return self._loaded
 
     def can_reload(self) -> bool:
@@ -89,4 +90,15 @@ class Model:
             return None
         self.reload_error = ""
         self._log.info("reloaded", prompts={line: of.stamp.prompts for line, of in changed.items()})
+        self._warn_of_banks(changed)
         return changed
+
+    def _warn_of_banks(self, recipes: Mapping[str, LineRecipe]) -> None:
+        """A bank's distances come on top of the score; the threshold without calibration allows for none."""
+        for line, of_line in recipes.items():
+            if of_line.recipe.bank is not None and of_line.recipe.calibration is None:
+                self._log.warning(
+                    "bank_without_calibration",
+                    line=line,
+                    detail="nearly all parts will be NG; make thresholds with `alfa-calibrate`",
+                )
