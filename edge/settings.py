@@ -122,7 +122,8 @@ class LineSettings(_Table):
     index: int = Field(0, ge=0, le=30, description="PLC block: registers from base + 32 x index")
     recipe: int = Field(0, ge=0, le=65535, description="number the PLC sees for this prompt set")
     overload: Literal["every", "latest"] = Field(
-        "every", description="every: a full queue is a FAULT; latest: the newest frame wins"
+        "every",
+        description="every: a full queue is a FAULT; latest: the newest frame wins, at most three wait",
     )
     free_running: bool = Field(False, description="with `latest`: skipped frames are counted, not FAULTs")
     max_side: int = Field(
@@ -137,7 +138,7 @@ class LineSettings(_Table):
         ge=1,
         le=65_536,
         description="most that waiting frames take: in shared memory, in the camera's socket and in the "
-        "detector's queue, each",
+        "detector's queue, each; the queue of a `latest` line is bounded by its three frames alone",
     )
     shared_frames: bool = Field(True, description="large frames go through shared memory, not the socket")
     max_age_ms: int = Field(10_000, ge=1, le=3_600_000, description="an older frame is FAULT(stale)")

@@ -10,7 +10,6 @@ from edge.detector.frame_source import FrameSource
 from edge.detector.line import Line
 from edge.detector.outlet import Outlet
 from edge.detector.queues import Displaced, FrameQueues
-from edge.detector.verdicts import fault
 from edge.messages import DecodeError, FaultReason, Frame, Part
 from edge.settings import LineSettings
 
@@ -66,24 +65,17 @@ class Inlet:
             return
         displaced = self._queues.put(frame) if self._fits(frame) else Displaced(frame, FaultReason.QUEUE_FULL)
         if displaced is not None:
-            self._account_displaced(line, displaced)
+            self._outlet.publish_displaced(displaced)
 
     def _fits(self, frame: Frame) -> bool:
         """Whether the line's waiting frames stay within its memory; a single one may always wait.
 
-        Under `latest` the queue itself keeps a single one.
+        Under `latest` the queue itself keeps at most three.
         """
         settings = self._settings[frame.header.line]
         waiting = self._queues.depth(frame.header.line)
         within = (waiting + 1) * frame.pixels.nbytes <= settings.frame_buffer_bytes
         return settings.overload == "latest" or not waiting or within
-
-    def _account_displaced(self, line: Line, displaced: Displaced) -> None:
-        if displaced.reason is FaultReason.SKIPPED and self._settings[line.name].free_running:
-            line.count(str(displaced.reason))
-            return
-        detail = "the detector was busy"
-        self._outlet.publish_verdict(fault(displaced.frame.header, displaced.reason, detail, line.stamp))
 
     def _count_undecodable(self, parts: list[Part], error: DecodeError) -> None:
         """The part itself is found missing when the next frame arrives."""

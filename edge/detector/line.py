@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from edge.detector.accounting import SequenceTracker
 from edge.detector.history import History
+from edge.detector.queues import Displaced
 from edge.detector.stage_times import counter_names, observed
-from edge.detector.verdicts import Stamp, lost
+from edge.detector.verdicts import Stamp, fault, lost
 from edge.lifecycle import Heart
-from edge.messages import FrameHeader, Part, Result, Verdict
+from edge.messages import FaultReason, FrameHeader, Part, Result, Verdict
 
 _COUNTERS = (
     "received",
@@ -43,15 +44,17 @@ class Line:
         epoch: of this start of the detector, for its beats.
         stamp: what verdicts carry until a recipe is loaded.
         history: how many verdicts are kept for replay.
+        free_running: its frames are no parts: a skipped one is owed nothing.
     """
 
-    def __init__(self, name: str, epoch: int, stamp: Stamp, history: int) -> None:
+    def __init__(self, name: str, epoch: int, stamp: Stamp, history: int, free_running: bool = False) -> None:
         self.name = name
         self.stamp = stamp
         self.history = History(name, history)
         self.heart = Heart("detector", name, epoch)
         # All from the start: a counter that appears only with its first fault cannot be watched.
         self.heart.counters.update(dict.fromkeys(_COUNTERS, 0))
+        self._free_running = free_running
         self._tracker = SequenceTracker()
         self._losses: deque[tuple[int, range]] = deque()
 
@@ -66,6 +69,13 @@ class Line:
         self.count("received")
         self.heart.last_seq = header.seq
         return True
+
+    def displaced(self, displaced: Displaced) -> Verdict | None:
+        """The FAULT of a frame that found no room; None where it is only counted."""
+        if self._free_running and displaced.reason is FaultReason.SKIPPED:
+            self.count(str(displaced.reason))
+            return None
+        return fault(displaced.frame.header, displaced.reason, "the detector was busy", self.stamp)
 
     @property
     def owes_losses(self) -> bool:

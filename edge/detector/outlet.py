@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import structlog
 
 from edge.detector.line import Line
+from edge.detector.queues import Displaced
 from edge.detector.verdicts import published
 from edge.messages import (
     AnomalyMap,
@@ -60,6 +61,12 @@ class Outlet:
         message = encode_verdict(dated)
         send(self._publisher, message)
         self._lines[verdict.line].published(dated, message)
+
+    def publish_displaced(self, displaced: Displaced) -> None:
+        """Send the FAULT of a frame that found no room, where it is owed one."""
+        verdict = self._lines[displaced.frame.header.line].displaced(displaced)
+        if verdict is not None:
+            self.publish_verdict(verdict)
 
     def publish_map(self, anomaly_map: AnomalyMap) -> None:
         """Send the picture beside a verdict."""

@@ -24,7 +24,7 @@ from edge.detector.evidence import PictureChooser, picture
 from edge.detector.judging import Answer, BatchJudge, refused
 from edge.detector.offers import Offers
 from edge.detector.preparing import Prepared, Preparer, Refusal
-from edge.detector.queues import FrameQueues
+from edge.detector.queues import Displaced, FrameQueues
 from edge.detector.recipes import LineRecipe, Loaded
 from edge.messages import AnomalyMap, FaultReason, Frame, Verdict
 from edge.settings import DetectorSettings
@@ -39,7 +39,7 @@ class PictureDropped:
     line: str
 
 
-Output: TypeAlias = Verdict | AnomalyMap | PictureDropped
+Output: TypeAlias = Verdict | AnomalyMap | PictureDropped | Displaced
 
 
 class Pipeline:
@@ -99,7 +99,9 @@ class Pipeline:
         while (frame := self._queues.next_unprepared()) is not None:
             with self._preparing.begun():
                 prepared = self._preparer.prepare(frame)
-            self._queues.prepared(prepared)
+            displaced = self._queues.prepared(prepared)
+            if displaced is not None:
+                self._deliver([displaced])
 
     def _judge_batches(self) -> None:
         """Until the queues are closed.

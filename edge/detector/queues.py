@@ -1,8 +1,10 @@
 """Frames that wait to be judged: bounded, one queue a line, taken in batches across the lines.
 
 A frame is prepared in its queue and not on its way to another one: so a batch is put together when the model
-is free and not a batch earlier, the newest frame wins under `latest` to the last, and every frame is in one
-place.
+is free and not a batch earlier, and every frame is in one place.
+
+Under `latest` a newcomer displaces no frame whose preparing has begun: where preparing takes longer than the
+time between two frames, none would ever be finished and nothing judged.
 """
 
 from __future__ import annotations
@@ -31,45 +33,66 @@ class Displaced:
 class LineQueue:
     """The waiting frames of one line; pure, first in first out. Frames are prepared while they wait.
 
+    A frame is unprepared, then in preparation (one at a time), then prepared. `every` bounds all of them
+    together and turns a newcomer away. `latest` holds one frame of each state: a newcomer displaces the
+    unprepared one, a frame that becomes prepared the prepared one before it.
+
     Args:
-        capacity: most frames that wait under `every`; `latest` keeps one, the newest.
-        overload: what gives way when there is no room: the newcomer (`every`) or the waiting one (`latest`).
+        capacity: most frames that wait under `every`.
+        overload: what gives way when there is no room: the newcomer (`every`) or the older one (`latest`).
     """
 
     def __init__(self, capacity: int, overload: Overload) -> None:
         self._overload = overload
-        self._capacity = capacity if overload == "every" else 1
-        self._prepared: deque[Prepared] = deque()  # all of them before all of the others
+        self._capacity = capacity
+        # Oldest first, from one to the next.
+        self._prepared: deque[Prepared] = deque()
+        self._in_preparation: Frame | None = None
         self._unprepared: deque[Frame] = deque()
 
     def __len__(self) -> int:
-        return len(self._prepared) + len(self._unprepared)
+        return len(self._prepared) + (self._in_preparation is not None) + len(self._unprepared)
 
     @property
     def ready(self) -> int:
         """How many frames are prepared."""
         return len(self._prepared)
 
+    @property
+    def can_begin(self) -> bool:
+        """Whether a frame waits to be prepared and none is in preparation."""
+        return bool(self._unprepared) and self._in_preparation is None
+
     def put(self, frame: Frame) -> Displaced | None:
         """Let a frame wait; gives the frame that found no room, if any."""
-        if len(self) < self._capacity:
-            self._unprepared.append(frame)
-            return None
-        if self._overload == "every":
+        if self._overload == "every" and len(self) >= self._capacity:
             return Displaced(frame, FaultReason.QUEUE_FULL)
-        skipped = self._prepared.popleft().frame if self._prepared else self._unprepared.popleft()
         self._unprepared.append(frame)
-        return Displaced(skipped, FaultReason.SKIPPED)
+        if self._overload == "latest" and len(self._unprepared) > 1:
+            return Displaced(self._unprepared.popleft(), FaultReason.SKIPPED)
+        return None
 
-    def first_unprepared(self) -> Frame | None:
-        """The frame to prepare next; it goes on waiting meanwhile, and may be displaced."""
-        return self._unprepared[0] if self._unprepared else None
+    def begin(self) -> Frame:
+        """The frame to prepare next, which is in preparation until it is given to `prepared`.
 
-    def prepared(self, prepared: Prepared) -> None:
-        """Take what was made of the first unprepared frame; one that was displaced meanwhile is let go."""
-        if self._unprepared and self._unprepared[0] is prepared.frame:
-            self._unprepared.popleft()
-            self._prepared.append(prepared)
+        Raises:
+            IndexError: none waits for it.
+        """
+        self._in_preparation = self._unprepared.popleft()
+        return self._in_preparation
+
+    def prepared(self, prepared: Prepared) -> Displaced | None:
+        """Take what was made of the frame in preparation; gives the frame that finds no room now, if any.
+
+        A frame that was cleared away meanwhile is let go: it is accounted for.
+        """
+        if self._in_preparation is not prepared.frame:
+            return None
+        self._in_preparation = None
+        self._prepared.append(prepared)
+        if self._overload == "latest" and len(self._prepared) > 1:
+            return Displaced(self._prepared.popleft().frame, FaultReason.SKIPPED)
+        return None
 
     def take(self) -> Prepared:
         """The frame that waited longest, prepared.
@@ -80,9 +103,11 @@ class LineQueue:
         return self._prepared.popleft()
 
     def clear(self) -> list[Frame]:
-        """All frames that wait, oldest first; the queue is empty then."""
-        frames = [*(prepared.frame for prepared in self._prepared), *self._unprepared]
+        """All frames that wait, oldest first, the one in preparation among them; the queue is empty then."""
+        in_preparation = [] if self._in_preparation is None else [self._in_preparation]
+        frames = [*(prepared.frame for prepared in self._prepared), *in_preparation, *self._unprepared]
         self._prepared.clear()
+        self._in_preparation = None
         self._unprepared.clear()
         return frames
 
@@ -113,18 +138,17 @@ class FrameQueues:
     def next_unprepared(self) -> Frame | None:
         """A waiting frame to prepare, the lines taking turns; blocks until there is one. None once closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._waiting() > self._ready())
+            self._changed.wait_for(lambda: self._closed or self._can_begin())
             if self._closed:
                 return None
-            return _next_in_turn(
-                self._turn_to_prepare, lambda queue: len(queue) > queue.ready
-            ).first_unprepared()
+            return _next_in_turn(self._turn_to_prepare, lambda queue: queue.can_begin).begin()
 
-    def prepared(self, prepared: Prepared) -> None:
-        """Give back the frame of `next_unprepared`, prepared."""
+    def prepared(self, prepared: Prepared) -> Displaced | None:
+        """Give back the frame of `next_unprepared`, prepared; what it displaced is the caller's to tell."""
         with self._changed:
-            self._queues[prepared.frame.header.line].prepared(prepared)
+            displaced = self._queues[prepared.frame.header.line].prepared(prepared)
             self._changed.notify_all()
+        return displaced
 
     def take(self, most: int, wait_s: float) -> list[Prepared]:
         """Up to `most` prepared frames, the lines taking turns; blocks until there is one.
@@ -132,14 +156,11 @@ class FrameQueues:
         Once there is one, waits at most `wait_s` seconds for more. Empty once the queues are closed.
         """
         with self._changed:
-            while True:
-                self._changed.wait_for(lambda: self._closed or self._ready() > 0)
-                self._changed.wait_for(lambda: self._closed or self._ready() >= most, timeout=wait_s)
-                if self._closed:
-                    return []
-                # Under `latest` what was prepared may have been displaced while more was waited for.
-                if self._ready():
-                    break
+            self._changed.wait_for(lambda: self._closed or self._ready() > 0)
+            # A prepared frame gives way to none but a newer prepared one, so there is still one afterwards.
+            self._changed.wait_for(lambda: self._closed or self._ready() >= most, timeout=wait_s)
+            if self._closed:
+                return []
             self._in_hand = [
                 _next_in_turn(self._turn_to_judge, lambda queue: queue.ready > 0).take()
                 for _ in range(min(most, self._ready()))
@@ -176,8 +197,8 @@ class FrameQueues:
             self._changed.notify_all()
             return [frame for queue in self._queues.values() for frame in queue.clear()]
 
-    def _waiting(self) -> int:
-        return sum(map(len, self._queues.values()))
+    def _can_begin(self) -> bool:
+        return any(queue.can_begin for queue in self._queues.values())
 
     def _ready(self) -> int:
         return sum(queue.ready for queue in self._queues.values())

@@ -21,7 +21,7 @@ from edge.detector.line import Line
 from edge.detector.model import Model
 from edge.detector.outlet import Outlet
 from edge.detector.pipeline import Output, PictureDropped, Pipeline
-from edge.detector.queues import FrameQueues, LineQueue
+from edge.detector.queues import Displaced, FrameQueues, LineQueue
 from edge.detector.recipes import LineRecipe, Loaded
 from edge.detector.verdicts import Stamp, fault
 from edge.lifecycle import Lifecycle, new_epoch
@@ -135,6 +135,8 @@ class DetectorService:
                 self._outlet.publish_verdict(output)
             elif isinstance(output, PictureDropped):
                 self._outlet.count_dropped_picture(output.line)
+            elif isinstance(output, Displaced):
+                self._outlet.publish_displaced(output)
             else:
                 self._outlet.publish_map(output)
 
@@ -231,7 +233,7 @@ class DetectorService:
 def _lines(settings: Settings, detector: str) -> dict[str, Line]:
     epoch = new_epoch()
     return {
-        name: Line(name, epoch, Stamp(detector, line.recipe), settings.detector.history)
+        name: Line(name, epoch, Stamp(detector, line.recipe), settings.detector.history, line.free_running)
         for name, line in settings.lines_of(detector).items()
     }
 

@@ -89,6 +89,6 @@ def test_a_single_frame_may_always_wait(entrance: Entrance) -> None:
 
 
 def test_newest_wins_whatever_its_size(entrance: Entrance) -> None:
-    """`latest` holds a single frame, so that memory is no reason to refuse the newer one."""
+    """`latest` holds one unprepared frame, so that memory is no reason to refuse the newer one."""
     counters = entrance.counters_after([3 * MB, 3 * MB], overload="latest")
     assert (counters["queue"], counters["queue_full"], counters["skipped"]) == (1, 0, 1)

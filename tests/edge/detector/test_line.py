@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from edge.detector.line import Line
+from edge.detector.queues import Displaced
 from edge.detector.verdicts import Stamp
 from edge.messages import FaultReason, Frame, Result, Verdict, encode_verdict
 
@@ -12,8 +15,8 @@ MakeFrame = Callable[..., Frame]
 STAMP = Stamp(judged_by="main", recipe=3, prompts="p", model="m")
 
 
-def line() -> Line:
-    return Line("line1", epoch=9, stamp=STAMP, history=10)
+def line(free_running: bool = False) -> Line:
+    return Line("line1", epoch=9, stamp=STAMP, history=10, free_running=free_running)
 
 
 def test_a_gap_is_owed_as_frame_lost(make_frame: MakeFrame) -> None:
@@ -46,6 +49,23 @@ def test_a_duplicate_is_counted_and_not_taken(make_frame: MakeFrame) -> None:
     accounts.arrived(make_frame(0).header)
     assert not accounts.arrived(make_frame(0).header)
     assert (accounts.heart.counters["duplicate"], accounts.heart.counters["received"]) == (1, 1)
+
+
+@pytest.mark.parametrize("reason", [FaultReason.SKIPPED, FaultReason.QUEUE_FULL])
+def test_a_part_that_found_no_room_is_a_fault(make_frame: MakeFrame, reason: FaultReason) -> None:
+    """It is counted when it goes out, as every verdict."""
+    accounts = line()
+    verdict = accounts.displaced(Displaced(make_frame(4), reason))
+    assert verdict is not None
+    assert (verdict.result, verdict.seq, verdict.fault, verdict.recipe) == (Result.FAULT, 4, reason, 3)
+    assert accounts.heart.counters[str(reason)] == 0
+
+
+def test_a_skipped_frame_of_a_free_running_line_is_only_counted(make_frame: MakeFrame) -> None:
+    """Where frames are not parts, a skipped one is no fault."""
+    accounts = line(free_running=True)
+    assert accounts.displaced(Displaced(make_frame(0), FaultReason.SKIPPED)) is None
+    assert accounts.heart.counters["skipped"] == 1
 
 
 def test_verdicts_are_counted_by_result() -> None:

@@ -15,7 +15,7 @@ from alfa.images import RgbImage
 from alfa.prompting.promptset import PromptSet, save_prompt_set
 from alfa.settings import ModelSettings
 from edge.detector.pipeline import Output, PictureDropped, Pipeline
-from edge.detector.queues import FrameQueues, LineQueue
+from edge.detector.queues import Displaced, FrameQueues, LineQueue, Overload
 from edge.detector.recipes import Loaded, load
 from edge.messages import AnomalyMap, FaultReason, Frame, Verdict
 from edge.settings import DetectorSettings, load_settings
@@ -77,9 +77,15 @@ def loaded(tmp_path_factory: pytest.TempPathFactory, tiny_settings: ModelSetting
 
 
 @pytest.fixture
-def queues() -> FrameQueues:
+def overload() -> Overload:
+    """Of the line; a test may have it otherwise."""
+    return "every"
+
+
+@pytest.fixture
+def queues(overload: Overload) -> FrameQueues:
     """One line with room enough."""
-    return FrameQueues({"line1": LineQueue(64, "every")})
+    return FrameQueues({"line1": LineQueue(64, overload)})
 
 
 @pytest.fixture
@@ -153,6 +159,24 @@ def test_frames_are_prepared_while_the_model_works(
     assert pipeline.busy_s > 0
     inference_gate.set()
     outputs.verdicts(2)
+
+
+@pytest.mark.usefixtures("pipeline")
+@pytest.mark.parametrize("overload", ["latest"])
+def test_a_prepared_frame_that_gives_way_is_delivered_as_displaced(
+    queues: FrameQueues, outputs: Outputs, make_frame: MakeFrame, inference_gate: threading.Event
+) -> None:
+    """With the model held up, only the newest prepared frame is judged, and the one before it is told of."""
+    inference_gate.clear()
+    queues.put(make_frame(0))
+    wait_until(lambda: queues.depth("line1") == 0)
+    queues.put(make_frame(1))
+    wait_until(lambda: queues.ready("line1") == 1)
+    assert queues.put(make_frame(2)) is None
+    (displaced,) = cast("list[Displaced]", outputs.wait_for(Displaced, 1))
+    assert (displaced.frame.header.seq, displaced.reason) == (1, FaultReason.SKIPPED)
+    inference_gate.set()
+    assert [verdict.seq for verdict in outputs.verdicts(2)] == [0, 2]
 
 
 def test_a_batch_that_was_abandoned_gets_no_verdict_later(

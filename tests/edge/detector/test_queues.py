@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.detector.preparing import Prepared, Refusal
-from edge.detector.queues import FrameQueues, LineQueue, Overload
+from edge.detector.queues import Displaced, FrameQueues, LineQueue, Overload
 from edge.messages import FaultReason, Frame
 
 MakeFrame = Callable[..., Frame]
@@ -42,10 +42,8 @@ def prepare_all(queues: FrameQueues, count: int) -> None:
         queues.prepared(made_of(frame))
 
 
-def prepare_first(queue: LineQueue) -> None:
-    frame = queue.first_unprepared()
-    if frame is not None:
-        queue.prepared(made_of(frame))
+def prepare_first(queue: LineQueue) -> Displaced | None:
+    return queue.prepared(made_of(queue.begin()))
 
 
 def test_every_refuses_the_newcomer_when_full(make_frame: MakeFrame) -> None:
@@ -60,10 +58,9 @@ def test_every_refuses_the_newcomer_when_full(make_frame: MakeFrame) -> None:
 
 
 def test_latest_skips_the_waiting_frame(make_frame: MakeFrame) -> None:
-    """Under `latest` the newest frame wins, whatever the capacity, also over one that is prepared."""
+    """Under `latest` the newest unprepared frame wins, whatever the capacity."""
     queue = LineQueue(10, "latest")
     queue.put(make_frame(0))
-    prepare_first(queue)
     displaced = queue.put(make_frame(1))
     assert displaced is not None
     assert (displaced.frame.header.seq, displaced.reason) == (0, FaultReason.SKIPPED)
@@ -71,21 +68,36 @@ def test_latest_skips_the_waiting_frame(make_frame: MakeFrame) -> None:
     assert queue.take().frame.header.seq == 1
 
 
-def test_a_frame_displaced_while_it_is_prepared_is_let_go(make_frame: MakeFrame) -> None:
-    """It has had its verdict; the newer one is not taken for it."""
+def test_a_prepared_frame_gives_way_only_to_a_newer_one_that_is_prepared(make_frame: MakeFrame) -> None:
+    """Under `latest` a newcomer takes nothing from the judge until there is something newer to judge."""
     queue = LineQueue(1, "latest")
     queue.put(make_frame(0))
-    in_preparation = queue.first_unprepared()
-    assert in_preparation is not None
-    queue.put(make_frame(1))
-    queue.prepared(made_of(in_preparation))
-    assert (len(queue), queue.ready) == (1, 0)
-    newer = queue.first_unprepared()
-    assert newer is not None
-    assert newer.header.seq == 1
+    prepare_first(queue)
+    assert queue.put(make_frame(1)) is None
+    assert queue.ready == 1
+    displaced = prepare_first(queue)
+    assert displaced is not None
+    assert (displaced.frame.header.seq, displaced.reason) == (0, FaultReason.SKIPPED)
+    assert queue.take().frame.header.seq == 1
 
 
-_STEPS = st.lists(st.sampled_from(["put", "begin", "finish", "take"]), max_size=60)
+def test_frames_are_judged_though_newer_ones_come_during_every_preparation(make_frame: MakeFrame) -> None:
+    """Preparing that takes longer than the time between two frames costs frames, and not all of them."""
+    queue = LineQueue(1, "latest")
+    queue.put(make_frame(0))
+    judged: list[int] = []
+    skipped: list[Displaced | None] = []
+    for seq in range(1, 9, 2):
+        in_preparation = queue.begin()
+        skipped += [queue.put(make_frame(seq)), queue.put(make_frame(seq + 1))]
+        skipped.append(queue.prepared(made_of(in_preparation)))
+        judged.append(queue.take().frame.header.seq)
+    assert judged == [0, 2, 4, 6]
+    assert [out.frame.header.seq for out in skipped if out is not None] == [1, 3, 5, 7]
+    assert seqs(queue.clear()) == [8]
+
+
+_STEPS = st.lists(st.sampled_from(["put", "begin", "finish", "take", "clear"]), max_size=60)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -93,32 +105,54 @@ _STEPS = st.lists(st.sampled_from(["put", "begin", "finish", "take"]), max_size=
 def test_what_goes_in_comes_out_once(
     make_frame: MakeFrame, capacity: int, overload: Overload, steps: list[str]
 ) -> None:
-    """Taken, displaced and still waiting frames together are the frames put in; taken ones in order.
+    """Taken, cleared and displaced frames together are the frames put in, the first two in order.
 
-    Preparing begins and ends at any moment in between, also for frames that are displaced meanwhile.
+    Preparing begins and ends at any moment in between, also for a frame that was cleared away meanwhile. What
+    waits is known at each step: unprepared, in preparation and prepared, each bounded by itself under
+    `latest`, and by the newest.
     """
     queue = LineQueue(capacity, overload)
-    in_preparation: Frame | None = None
-    taken: list[int] = []
+    unprepared: list[int] = []
+    in_preparation: list[int] = []
+    prepared: list[int] = []
+    at_the_preparer: Frame | None = None
+    ended: list[int] = []  # taken or cleared
     displaced: list[int] = []
     put = 0
-    for step in steps:
+    for step in [*steps, "clear"]:
+        out: Displaced | None = None
         if step == "put":
             out = queue.put(make_frame(put))
+            unprepared.append(put)
             put += 1
-            displaced += [] if out is None else [out.frame.header.seq]
-        elif step == "begin":
-            in_preparation = in_preparation or queue.first_unprepared()
-        elif step == "finish" and in_preparation is not None:
-            queue.prepared(made_of(in_preparation))
-            in_preparation = None
-        elif step == "take" and queue.ready:
-            taken.append(queue.take().frame.header.seq)
-        assert len(queue) <= (capacity if overload == "every" else 1)
-    left = seqs(queue.clear())
-    assert taken + left == sorted(taken + left)
-    assert sorted(taken + left + displaced) == list(range(put))
-    assert not queue
+        elif step == "begin" and at_the_preparer is None and unprepared:
+            at_the_preparer = queue.begin()
+            in_preparation.append(unprepared.pop(0))
+            assert at_the_preparer.header.seq == in_preparation[0]
+        elif step == "finish" and at_the_preparer is not None:
+            out = queue.prepared(made_of(at_the_preparer))
+            prepared += in_preparation
+            at_the_preparer, in_preparation = None, []
+        elif step == "take" and prepared:
+            ended.append(queue.take().frame.header.seq)
+            assert ended[-1] == prepared.pop(0)
+        elif step == "clear":
+            ended += seqs(queue.clear())
+            unprepared, in_preparation, prepared = [], [], []
+        if out is not None:
+            displaced.append(out.frame.header.seq)
+            (unprepared if step == "put" else prepared).remove(displaced[-1])
+        assert (len(queue), queue.ready) == (
+            len(unprepared) + len(in_preparation) + len(prepared),
+            len(prepared),
+        )
+        if overload == "every":
+            assert len(queue) <= capacity
+        else:
+            assert max(len(unprepared), len(in_preparation), len(prepared)) <= 1
+            assert out is None or out.frame.header.seq < (unprepared if step == "put" else prepared)[0]
+    assert ended == sorted(ended)
+    assert sorted(ended + displaced) == list(range(put))
 
 
 def test_what_is_taken_is_in_hand_until_it_is_settled(make_frame: MakeFrame) -> None:
@@ -146,7 +180,8 @@ def test_every_frame_ends_once_whatever_the_threads_do(make_frame: MakeFrame, ov
 
     def prepare() -> None:
         while (frame := queues.next_unprepared()) is not None:
-            queues.prepared(made_of(frame))
+            out = queues.prepared(made_of(frame))
+            displaced.extend([] if out is None else [key(out.frame)])
 
     def judge() -> None:
         while batch := queues.take(most=2, wait_s=0):
@@ -167,7 +202,7 @@ def test_every_frame_ends_once_whatever_the_threads_do(make_frame: MakeFrame, ov
             frame = make_frame(len(put), line=line)
             put.append(key(frame))
             out = queues.put(frame)
-            displaced += [] if out is None else [key(out.frame)]
+            displaced.extend([] if out is None else [key(out.frame)])
     waiting = [key(frame) for frame in queues.close()]
     abandoned = [key(frame) for frame in queues.abandon()]
     for thread in threads:
@@ -277,15 +312,15 @@ def test_closing_wakes_a_waiting_worker() -> None:
 def test_a_batch_is_never_empty_because_its_frame_was_displaced(make_frame: MakeFrame) -> None:
     """Under `latest`, while more is waited for: an empty batch would end the judging thread for good."""
     queues = queues_of(line1=LineQueue(1, "latest"))
-    batches: list[list[int]] = []
-    judge = threading.Thread(target=lambda: batches.append(taken_seqs(queues.take(most=2, wait_s=0.2))))
     queues.put(make_frame(0))
     prepare_all(queues, 1)
+    batches: list[list[int]] = []
+    judge = threading.Thread(target=lambda: batches.append(taken_seqs(queues.take(most=2, wait_s=0.2))))
     judge.start()
-    while not batches and queues.depth("line1"):
-        queues.put(make_frame(1))
-        judge.join(0.5)
+    put = 1
+    while not batches:
+        queues.put(make_frame(put))
         prepare_all(queues, 1)
-        judge.join(0.5)
+        put += 1
     judge.join()
-    assert batches == [[1]]
+    assert len(batches[0]) == 1

@@ -163,6 +163,29 @@ def test_latest_skips_waiting_frames(bench: Bench, make_frame: MakeFrame) -> Non
     assert bench.verdict(2).fault is FaultReason.NONE
 
 
+@pytest.mark.parametrize("free_running", [False, True])
+def test_latest_skips_frames_while_the_model_works(
+    bench: Bench, make_frame: MakeFrame, inference_gate: threading.Event, free_running: bool
+) -> None:
+    """Prepared or not: each frame ends once, as judged or as skipped, told or only counted."""
+    keys = f'overload = "latest"\nfree_running = {str(free_running).lower()}\nmax_age_ms = 14000'
+    bench.configure("line1", line_keys=keys)
+    bench.start()
+    inference_gate.clear()
+    bench.send(make_frame(0))
+    bench.counter("received", 1)
+    bench.counter("queue", 0)
+    for seq in (1, 2, 3):
+        bench.send(make_frame(seq))
+    bench.counter("skipped", 2)
+    inference_gate.set()
+    bench.verdict(3)
+    bench.stop()
+    skipped = {} if free_running else {1: FaultReason.SKIPPED, 2: FaultReason.SKIPPED}
+    assert {v.seq: v.fault for v in bench.verdicts} == {0: FaultReason.NONE, 3: FaultReason.NONE, **skipped}
+    assert len(bench.verdicts) == 2 + len(skipped)
+
+
 def test_a_free_running_line_only_counts_skipped_frames(bench: Bench, make_frame: MakeFrame) -> None:
     """Where frames are not parts, a skipped one is no fault."""
     bench.configure("line1", line_keys='overload = "latest"\nfree_running = true\nmax_age_ms = 14000')
