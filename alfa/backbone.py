@@ -388,10 +388,10 @@ def _device(name: str) -> torch.device:
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision != "auto":
         return _DTYPES[precision]
-    return torch.bfloat16 if device.type == "cuda" or _cpu_multiplies_bf16() else torch.float32
+    return torch.bfloat16 if device.type == "cuda" or cpu_multiplies_bf16() else torch.float32
 
 
-def _cpu_multiplies_bf16() -> bool:
+def cpu_multiplies_bf16() -> bool:
     """Whether the processor has instructions for it; without them bfloat16 is slower than float32."""
     found = torch.cpu.get_capabilities()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -13,6 +13,8 @@ import ctypes
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 # What lies free at the end of the heap above this goes back; single blocks above it were never part of it.
 _KEPT_BYTES = 1 << 30
+# Older C libraries take no larger threshold for single blocks.
+_LARGEST_OF_OLD = 32 << 20
 
 
 def keep_freed_memory() -> bool:
@@ -24,6 +26,9 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    wishes = ((_M_MMAP_THRESHOLD, _KEPT_BYTES), (_M_TRIM_THRESHOLD, _KEPT_BYTES), (_M_ARENA_MAX, 1))
+    if not any(mallopt(_M_MMAP_THRESHOLD, size) == 1 for size in (_KEPT_BYTES, _LARGEST_OF_OLD)):
+        # The other settings alone would switch off the C library's own, which grows with what is freed.
+        return False
+    wishes = ((_M_TRIM_THRESHOLD, _KEPT_BYTES), (_M_ARENA_MAX, 1))
     taken = [mallopt(wish, value) == 1 for wish, value in wishes]
     return all(taken)

@@ -278,6 +278,8 @@ def _patch_map(
     features: ImageFeatures, adapted: AdaptedPrompts, recipe: Recipe, settings: ModelSettings
 ) -> Tensor:
     """(B, P): S_L averaged over scales (Sec. 4.3), with the bank's distances on top where there is one."""
+    if len(features.layouts) != len(features.windows):
+        raise ValueError("features do not say which windows they have")
     logits = local_logits(features, adapted, aligner(settings.aligner), settings.local)
     windows = uses_windows(settings.local, features.patch_joint is not None)
     patch_map = local_map(logits, features.layouts if windows else (), settings.temperature)

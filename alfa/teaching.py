@@ -138,7 +138,11 @@ class Teaching:
         left_out = [
             _distances_to_others(part, number, upright)
             for number, part in zip(numbers, one_by_one, strict=True)
+            if _others_are_kept(number, upright)
         ]
+        if not left_out:
+            # A cap so small that one part has all its rows.
+            return float(_distances_within(one_by_one[0], self._shown.grids[0]).mean())
         return float(torch.cat(left_out).mean())
 
 
@@ -177,6 +181,10 @@ class PartsKept:
         """Of each part, (1, P, c)."""
         sizes = [grid.patches for grid in self.grids]
         return [part[None] for part in torch.split(self._block[: self._used], sizes)]
+
+
+def _others_are_kept(number: int, upright: dict[str, tuple[Tensor, Tensor]]) -> bool:
+    return all(bool((owners != number).any()) for _, owners in upright.values())
 
 
 def _distances_to_others(

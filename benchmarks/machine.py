@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
+from alfa.backbone import cpu_multiplies_bf16
+
 # Load that is not ours, as a share of all cores, above which figures are noise.
 _BUSY_LOAD = 0.25
 # A processor without these computes such a product in float32 and rounds, slower than float32 itself.
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}
 _FP16_FLAGS = {"avx512_fp16", "amx_fp16", "fphp"}
 
 
@@ -92,7 +93,7 @@ def this_machine() -> Machine:
 def native_precisions() -> tuple[str, ...]:
     """Those in which this processor multiplies matrices without going through float32."""
     flags = set(_cpuinfo("flags", "Features").split())
-    native = [("fp32", True), ("bf16", bool(flags & _BF16_FLAGS)), ("fp16", bool(flags & _FP16_FLAGS))]
+    native = [("fp32", True), ("bf16", cpu_multiplies_bf16()), ("fp16", bool(flags & _FP16_FLAGS))]
     return tuple(name for name, there in native if there)
 
 

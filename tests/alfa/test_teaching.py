@@ -68,3 +68,14 @@ def test_images_that_were_announced_and_did_not_come_are_a_mistake() -> None:
     teaching.add(_features(2, 0, Grid(2, 2)))
     with pytest.raises(ValueError, match="3 upright images were announced, 2 came"):
         teaching.outcome()
+
+
+def test_a_cap_of_one_row_leaves_a_bank_though_one_part_owns_it() -> None:
+    """That part has no others to be measured against; the rest still say what is typical."""
+    grid = Grid(16, 16)
+    teaching = Teaching(_BLOCKS, grid, images=70, cap=1)
+    for seed in range(70):
+        teaching.add(_features(1, 3 * seed, grid))
+    outcome = teaching.outcome()
+    assert all(len(rows) == 1 for rows in outcome.levels.values())
+    assert outcome.typical > 0
