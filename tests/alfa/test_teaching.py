@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -71,11 +73,14 @@ def test_images_that_were_announced_and_did_not_come_are_a_mistake() -> None:
 
 
 def test_a_cap_of_one_row_leaves_a_bank_though_one_part_owns_it() -> None:
-    """That part has no others to be measured against; the rest still say what is typical."""
+    """The first part lies in the middle of all and is kept; it has no others to be measured against."""
     grid = Grid(16, 16)
+    middle = torch.eye(8)[0].expand(1, grid.patches, 8)
     teaching = Teaching(_BLOCKS, grid, images=70, cap=1)
     for seed in range(70):
-        teaching.add(_features(1, 3 * seed, grid))
+        around = _features(1, 3 * seed, grid)
+        levels = [functional.normalize(middle + (seed > 0) * level, dim=-1) for level in around.middle * 2]
+        teaching.add(replace(around, patches=levels[0], middle=(levels[1],)))
     outcome = teaching.outcome()
-    assert all(len(rows) == 1 for rows in outcome.levels.values())
+    assert torch.equal(outcome.levels["block-2"].float(), middle[0, :1])
     assert outcome.typical > 0
