@@ -31,6 +31,7 @@ from edge.plc.registers import (
     decode_control,
     encode_image,
     image_address,
+    is_safe,
     safe_state,
 )
 from edge.settings import PlcSettings
@@ -247,6 +248,9 @@ class PlcDriver:
                 with self._changed:
                     self._counters["written"] += 1
             self._write_change(link)
+            # Beats of many lines would hold up what a loss has to tell.
+            if self._owes_safe_state():
+                continue
             if not to_beat and (now := time.monotonic()) >= beat_due_s:
                 self._advance_heartbeat()
                 to_beat.extend(self._indices)
@@ -273,14 +277,27 @@ class PlcDriver:
         return taken
 
     def _write_change(self, link: Link) -> None:
-        """Write the line that has been stale for longest, if one is."""
+        """Write one stale line, if there is one: a line that becomes safe first, then the longest stale."""
         with self._changed:
-            if not self._stale_lines:
+            # A verdict that came just now has its own turn; it must not be overtaken.
+            stale = [line for line in self._stale_lines if not self._has_waiting(line)]
+            if not stale:
                 return
-            line = next(iter(self._stale_lines))
+            line = next(filter(self._becomes_safe, stale), stale[0])
             del self._stale_lines[line]
             telegram = self._shown[line]
         self._write(link, line, telegram)
+
+    def _owes_safe_state(self) -> bool:
+        with self._changed:
+            return any(map(self._becomes_safe, self._stale_lines))
+
+    def _becomes_safe(self, line: str) -> bool:
+        """Only what was not safe: a line that changes within the safe state must not hold up the beats."""
+        return is_safe(self._shown[line].image) and not is_safe(self._written[line].image)
+
+    def _has_waiting(self, line: str) -> bool:
+        return any(waiting == line for waiting, _ in self._waiting)
 
     def _advance_heartbeat(self) -> None:
         if not self._service_hangs():
@@ -290,8 +307,7 @@ class PlcDriver:
         """Write a line with the heartbeat of now, and read what the PLC asks of it."""
         with self._changed:
             telegram = self._shown[line]
-            # A verdict that came just now has its own turn; it must not be overtaken.
-            has_waiting = any(waiting == line for waiting, _ in self._waiting)
+            has_waiting = self._has_waiting(line)  # as in `_write_change`
         self._write(link, line, self._written[line] if has_waiting else telegram)
         self._follow_control(line, self._read_control(link, line))
 

@@ -220,6 +220,11 @@ def safe_state(image: LineImage, code: FaultCode) -> LineImage:
     )
 
 
+def is_safe(image: LineImage) -> bool:
+    """Whether an image lets no part pass, as `safe_state` makes it."""
+    return image.fault and not image.ready and not image.result_ok
+
+
 def result_code(result: Result) -> ResultCode:
     """Register 8 of a verdict."""
     return ResultCode[result.name]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +27,15 @@ from edge.plc.driver import (
     ResetAsked,
     Telegram,
 )
-from edge.plc.registers import Control, LineImage, ResultCode
+from edge.plc.registers import (
+    Control,
+    LineImage,
+    ResultCode,
+    decode_image,
+    image_address,
+    is_safe,
+    safe_state,
+)
 from edge.settings import PlcSettings
 
 if TYPE_CHECKING:
@@ -46,8 +57,72 @@ def verdict(seq: int) -> Telegram:
     return Telegram(LineImage(ready=True, seq=seq, toggle=seq % 2))
 
 
+class SlowPlc:
+    """A Modbus TCP server of one connection that the test can keep from answering."""
+
+    _READ = 3
+    _HEADER = struct.Struct(">HHHBB")  # transaction, protocol, length, unit, function code
+
+    def __init__(self, heartbeat_ms: int) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.settings = PlcSettings(port=self._listening.getsockname()[1], heartbeat_ms=heartbeat_ms)
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.is_held = threading.Event()
+        self.requests: list[tuple[int, LineImage] | None] = []  # address and image written; None for a read
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def hold(self) -> None:
+        """Answer no further request until `may_answer` is set; `is_held` once one waits for that."""
+        self.is_held.clear()
+        self.may_answer.clear()
+
+    def images(self, index: int) -> list[LineImage]:
+        """What was written for a line, in order."""
+        address = image_address(0, index)
+        return [request[1] for request in list(self.requests) if request and request[0] == address]
+
+    def close(self) -> None:
+        """To be called when the client has gone."""
+        self.may_answer.set()
+        self._listening.close()
+        self._thread.join(timeout=10)
+
+    def _serve(self) -> None:
+        connection, _ = self._listening.accept()
+        with connection, connection.makefile("rb") as stream:
+            while header := stream.read(self._HEADER.size):
+                transaction, _, length, unit, function = self._HEADER.unpack(header)
+                body = stream.read(length - 2)
+                address, count = struct.unpack(">HH", body[:4])
+                if function == self._READ:
+                    self.requests.append(None)
+                    answer = bytes([2 * count]) + bytes(2 * count)
+                else:
+                    image = decode_image(list(struct.unpack(f">{count}H", body[5:])))
+                    self.requests.append((address, image))
+                    answer = body[:4]
+                if not self.may_answer.is_set():
+                    self.is_held.set()
+                    self.may_answer.wait(10)
+                connection.sendall(
+                    self._HEADER.pack(transaction, 0, 2 + len(answer), unit, function) + answer
+                )
+
+
 @contextmanager
-def driven(plc: StandInPlc, lines: Mapping[str, int] = LINES) -> Iterator[PlcDriver]:
+def slow_plc(heartbeat_ms: int) -> Iterator[SlowPlc]:
+    """Its server; to be left when nobody is connected any more."""
+    plc = SlowPlc(heartbeat_ms)
+    try:
+        yield plc
+    finally:
+        plc.close()
+
+
+@contextmanager
+def driven(plc: StandInPlc | SlowPlc, lines: Mapping[str, int] = LINES) -> Iterator[PlcDriver]:
     """A started driver."""
     driver = PlcDriver(plc.settings, lines, structlog.stdlib.get_logger())
     driver.start()
@@ -151,6 +226,49 @@ def test_a_verdict_does_not_wait_for_the_beat_of_all_lines(plc: StandInPlc) -> N
         writes = plc.writes()
     for seq, since_ns in enumerate(told_ns, start=1):
         assert [image.seq for mono_ns, image in writes if mono_ns > since_ns].index(seq) <= 2
+
+
+def test_a_change_does_not_overtake_verdicts_that_came_before_it_was_written() -> None:
+    """With the PLC busy at another line: stale line1 shows C, then D, and D not before C."""
+    with slow_plc(heartbeat_ms=10_000) as plc, driven(plc) as driver:
+        next_event(driver)
+        driver.resume()
+        # A read and a write each to connect and to beat, a change each: then nothing for ten seconds.
+        fed_until(driver, lambda: len(plc.requests) == 10)
+        plc.hold()
+        driver.tell("line2", verdict(1))
+        assert plc.is_held.wait(10)
+        driver.show("line1", Telegram(LineImage(busy=True)))
+        driver.tell("line1", verdict(3))
+        driver.tell("line1", verdict(4))
+        driver.feed()
+        plc.may_answer.set()
+        fed_until(driver, lambda: plc.images(0)[-1].seq == 4 and driver.counters()["written"] == 3)
+        assert [image.seq for image in plc.images(0) if image.seq] == [3, 4]
+
+
+def test_lines_that_become_safe_are_all_written_before_the_next_beat() -> None:
+    """Thirty-one lines beat without a pause; a loss of all takes one request a line, not three."""
+    lines = {f"line{number}": number for number in range(31)}
+    with slow_plc(heartbeat_ms=20) as plc, driven(plc, lines) as driver:
+        next_event(driver)
+        driver.resume()
+        for line in lines:
+            driver.show(line, Telegram(GOOD))
+        fed_until(driver, lambda: all(image and image[-1].ready for image in map(plc.images, range(31))))
+        plc.hold()
+        assert plc.is_held.wait(10)
+        for line in lines:
+            driver.show(line, Telegram(safe_state(GOOD, FaultCode.DETECTOR_LOST)))
+        before = len(plc.requests)
+        driver.feed()
+        plc.may_answer.set()
+        fed_until(driver, lambda: len(plc.requests) >= before + 33)
+        # What was begun ends first: at most a beat's write and its read.
+        after = [request for request in plc.requests[before : before + 33] if request]
+    assert {address for address, image in after if is_safe(image)} == {
+        image_address(0, number) for number in range(31)
+    }
 
 
 def test_heartbeat_counts_while_the_service_lives(plc: StandInPlc, driver: PlcDriver) -> None:
