@@ -318,7 +318,8 @@ class _ProductReceiver:
     def __init__(self, sockets: Sockets, directory: Path, *, shared: bool) -> None:
         endpoint = f"ipc://{directory}/frames"
         self.socket = sockets.speaking_subscriber([endpoint], [_TOPIC], FRAME_HWM)
-        self._source = FrameSource(self.socket, {_LINE: _stem(directory)} if shared else {})
+        stems = {_LINE: _stem(directory)} if shared else {}
+        self._source = FrameSource(self.socket, stems, configure_logging("detector"))
 
     def receive(self) -> Pixels | None:
         self._source.tell()

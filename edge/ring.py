@@ -10,7 +10,8 @@ that make a wrong picture impossible:
   files: whoever still reads an old slot keeps the memory, which is never written again.
 - A slot carries its frame's stamp, 0 while it is written. Another stamp than the message's is `SlotLost`, and
   so is a slot that was lent to another holder: the part is a FAULT.
-- Without a holder or a free slot the pixels go through the socket, as they do without a ring.
+- Without a holder or a free slot the pixels go through the socket, as they do without a ring. A reader that
+  cannot map a ring's files frees none of its slots, so that this comes soon.
 - All slots of a ring have one size. For larger images the ring starts anew, once no slot is lent.
 
 Ordering between the two processes comes from the socket: the pixels are written before the message is sent,
@@ -154,10 +155,15 @@ class RingReader:
     Args:
         line: the camera's.
         stem: as the camera has it.
+
+    Attributes:
+        line: the camera's.
+        refusal: why slots of the camera's ring cannot be mapped, such as another /dev/shm or missing rights;
+            empty while they can.
     """
 
     def __init__(self, line: str, stem: Path) -> None:
-        self._line = line
+        self.line = line
         self._stem = stem
         self._holder = _fresh_id()
         self._ring = 0
@@ -167,6 +173,7 @@ class RingReader:
         # Appended to by finalizers, in whatever thread lets go of a frame.
         self._returned: deque[tuple[int, int]] = deque()
         self._to_tell = True
+        self.refusal = ""
 
     def view(self, slot: SlotRef) -> memoryview:
         """The pixels where they lie, read-only; the slot is kept until the last view of it is gone.
@@ -176,11 +183,12 @@ class RingReader:
         """
         if slot.holder != self._holder:
             raise SlotLost("the slot was lent to another reader; one detector a line")
-        self._to_tell = True
         if slot.ring != self._ring:
             self._ring, self._seen = slot.ring, 0
             self._held.clear()
             self._memories.clear()
+            self.refusal = ""
+        self._to_tell = True
         self._seen = max(self._seen, slot.stamp)
         memory = self._memory(slot)
         stamp = int.from_bytes(memory[:_STAMP_BYTES], "little")
@@ -205,7 +213,11 @@ class RingReader:
         if not self._to_tell:
             return None
         self._to_tell = False
-        return Lease(self._line, self._holder, self._ring, self._seen, tuple(sorted(self._held)))
+        if self.refusal:
+            # Of a ring that cannot be read nothing is told, so that its slots run out and pixels go through
+            # the socket. A camera that has no ring yet, as after a restart, may try another one.
+            return Lease(self.line, self._holder)
+        return Lease(self.line, self._holder, self._ring, self._seen, tuple(sorted(self._held)))
 
     def _memory(self, slot: SlotRef) -> mmap.mmap:
         memory = self._memories.get(slot.index)
@@ -213,6 +225,7 @@ class RingReader:
             try:
                 memory = _mapped(_slot_path(self._stem, slot.ring, slot.index))
             except (OSError, ValueError) as error:
+                self.refusal = f"{self._stem.parent}: {error}"
                 raise SlotLost(f"slot {slot.index} cannot be mapped: {error}") from error
             self._memories[slot.index] = memory
         if _PIXELS_AT + slot.length > len(memory):

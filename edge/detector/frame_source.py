@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edge.messages import Frame, Part, decode_frame, encode_lease, frame_topic, slot_of
+import structlog
+
+from edge.messages import Frame, Part, SlotRef, decode_frame, encode_lease, frame_topic, slot_of
 from edge.ring import SMALLEST_SHARED_BYTES, RingReader
 from edge.sockets import Socket, receive, send
 
@@ -18,10 +20,12 @@ class FrameSource:
     Args:
         socket: a speaking subscriber, connected to the cameras.
         stems: by line, of those whose large frames come through shared memory.
+        log: where events go.
     """
 
-    def __init__(self, socket: Socket, stems: Mapping[str, Path]) -> None:
+    def __init__(self, socket: Socket, stems: Mapping[str, Path], log: structlog.stdlib.BoundLogger) -> None:
         self._socket = socket
+        self._log = log
         self._readers = {frame_topic(line): RingReader(line, stem) for line, stem in stems.items()}
         self.tell()
 
@@ -40,7 +44,7 @@ class FrameSource:
         if reader is None:
             return decode_frame(parts)
         if slot is not None:
-            return decode_frame([parts[0], parts[_HEADER], reader.view(slot)])
+            return decode_frame([parts[0], parts[_HEADER], self._viewed(reader, slot)])
         frame = decode_frame(parts)
         if frame.pixels.nbytes >= SMALLEST_SHARED_BYTES:
             reader.came_through_socket()
@@ -52,3 +56,16 @@ class FrameSource:
             lease = reader.lease()
             if lease is not None:
                 send(self._socket, encode_lease(lease))
+
+    def _viewed(self, reader: RingReader, slot: SlotRef) -> memoryview:
+        refused_before = reader.refusal
+        try:
+            return reader.view(slot)
+        finally:
+            if reader.refusal and not refused_before:
+                self._log.warning(
+                    "shared_memory_unreadable",
+                    line=reader.line,
+                    refused=reader.refusal,
+                    advice="camera and detector must see the same directory; pixels go through the socket",
+                )

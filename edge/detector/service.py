@@ -79,7 +79,12 @@ class DetectorService:
             line: settings.frames_stem(line) for line, its in self._line_settings.items() if its.shared_frames
         }
         self._inlet = Inlet(
-            FrameSource(frames, shared), self._lines, self._line_settings, self._queues, self._outlet, log
+            FrameSource(frames, shared, log),
+            self._lines,
+            self._line_settings,
+            self._queues,
+            self._outlet,
+            log,
         )
         self._outbox: SimpleQueue[Output] = SimpleQueue()
         self._woken, self._waker = sockets.wake_pair(f"detector-{name}")

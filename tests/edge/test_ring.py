@@ -146,6 +146,38 @@ def test_slot_that_was_removed_is_lost(tmp_path: Path) -> None:
         reader.view(slot)
 
 
+def test_reader_that_cannot_map_frees_nothing(tmp_path: Path) -> None:
+    """Of a ring that lies where the reader does not see it no lease tells, so its slots run out."""
+    ring = FrameRing(tmp_path / "alfa", TWO_FRAMES)
+    reader = RingReader("line1", tmp_path / "elsewhere" / "alfa")
+    tell(reader, ring)
+    for value in (1, 2):
+        with pytest.raises(SlotLost, match="cannot be mapped"):
+            reader.view(placed(ring, value))
+        tell(reader, ring)
+    assert "elsewhere" in reader.refusal
+    assert ring.place(frame(3)) is None
+    reader.came_through_socket()
+    tell(reader, ring)
+    assert ring.lent == 2
+
+
+def test_next_camera_after_an_unreadable_ring_is_tried_again(tmp_path: Path) -> None:
+    """A slot that went with its camera says nothing of the ring that comes after it."""
+    ring, reader = pair(tmp_path)
+    gone = placed(ring, 1)
+    ring.close()
+    with pytest.raises(SlotLost, match="cannot be mapped"):
+        reader.view(gone)
+    restarted = FrameRing(ring_stem(tmp_path, "ipc://camera"), TWO_FRAMES)
+    reader.came_through_socket()
+    tell(reader, restarted)
+    for value in (2, 3, 4):
+        assert set(bytes(reader.view(placed(restarted, value)))) == {value}
+        tell(reader, restarted)
+    assert reader.refusal == ""
+
+
 def test_slot_smaller_than_its_frame_is_lost(tmp_path: Path) -> None:
     """A length beyond the file is refused before anything is read."""
     ring, reader = pair(tmp_path)
@@ -247,6 +279,7 @@ class Line(RuleBasedStateMachine):
         self._stem = ring_stem(Path(self._directory.name), "ipc://camera")
         self._ring = FrameRing(self._stem, 3 * SMALLEST_SHARED_BYTES)
         self._reader = RingReader("line1", self._stem)
+        self._told = self._reader
         self._value = 0
         self._on_the_way: list[tuple[SlotRef, int, FrameRing, RingReader]] = []
         self._views: list[tuple[memoryview, int]] = []
@@ -256,7 +289,7 @@ class Line(RuleBasedStateMachine):
         self._value = self._value % 255 + 1
         slot = self._ring.place(frame(self._value))
         if slot is not None:
-            self._on_the_way.append((slot, self._value, self._ring, self._reader))
+            self._on_the_way.append((slot, self._value, self._ring, self._told))
 
     @precondition(lambda self: self._on_the_way)
     @rule()
@@ -266,12 +299,12 @@ class Line(RuleBasedStateMachine):
     @precondition(lambda self: self._on_the_way)
     @rule()
     def read_a_message(self) -> None:
-        slot, value, ring, reader = self._on_the_way.pop(0)
+        slot, value, ring, holder = self._on_the_way.pop(0)
         try:
             self._views.append((self._reader.view(slot), value))
         except SlotLost:
-            # Only what one side sent or was to get before it started anew may be lost.
-            assert ring is not self._ring or reader is not self._reader
+            # Only what one side sent, or was lent, before it started anew may be lost.
+            assert ring is not self._ring or holder is not self._reader
 
     @precondition(lambda self: self._views)
     @rule(which=st.integers(0, 9))
@@ -280,7 +313,10 @@ class Line(RuleBasedStateMachine):
 
     @rule()
     def tell(self) -> None:
-        tell(self._reader, self._ring)
+        lease = self._reader.lease()
+        if lease is not None:
+            self._ring.follow(lease)
+            self._told = self._reader
 
     @rule()
     def restart_detector(self) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
+from structlog.testing import LogCapture
 
 from edge.camera.publisher import FrameSink
 from edge.camera.sources.base import Captured
@@ -19,6 +21,7 @@ from edge.sockets import FRAME_HWM, Socket, Sockets
 
 SIDE = 1024
 BUDGET = 2 * SIDE * SIDE
+MOST_BEFORE_SHARED = 100
 
 
 @dataclass
@@ -30,11 +33,13 @@ class Line:
     stem: Path
     heart: Heart
     sink: FrameSink
+    events: LogCapture
 
-    def detector(self, *, shared: bool = True) -> tuple[FrameSource, Socket]:
-        """A source that the camera knows of."""
+    def detector(self, *, shared: bool = True, stem: Path | None = None) -> tuple[FrameSource, Socket]:
+        """A source that the camera knows of; `stem` is where it looks for slots, if at the wrong place."""
+        log = structlog.wrap_logger(structlog.PrintLogger(), processors=[self.events])
         socket = self.sockets.speaking_subscriber([self.endpoint], [frame_topic("line1")], FRAME_HWM)
-        source = FrameSource(socket, {"line1": self.stem} if shared else {})
+        source = FrameSource(socket, {"line1": stem or self.stem} if shared else {}, log)
         while not self.sink.heard:
             self.sink.wait(10)
         return source, socket
@@ -57,7 +62,7 @@ def line(runtime_dir: Path) -> Iterator[Line]:
         log = configure_logging("camera")
         publisher = sockets.watched_publisher(endpoint, FRAME_HWM)
         sink = FrameSink(publisher, heart, log, ring=FrameRing(stem, BUDGET))
-        yield Line(sockets, endpoint, stem, heart, sink)
+        yield Line(sockets, endpoint, stem, heart, sink, LogCapture())
 
 
 def next_frame(source: FrameSource, socket: Socket) -> Frame:
@@ -70,13 +75,14 @@ def next_frame(source: FrameSource, socket: Socket) -> Frame:
 def shared_frame(line: Line, source: FrameSource, socket: Socket, value: int) -> Frame:
     """Send until the camera has heard that this detector reads its ring; the first such frame."""
     before = line.shared
-    while True:
+    for _ in range(MOST_BEFORE_SHARED):
         line.send(value)
         frame = next_frame(source, socket)
         if line.shared > before:
             return frame
         source.tell()
         line.sink.wait(10)
+    pytest.fail(f"{MOST_BEFORE_SHARED} frames, and all through the socket")
 
 
 def test_large_frame_comes_through_shared_memory(line: Line) -> None:
@@ -95,6 +101,23 @@ def test_detector_that_cannot_share_gets_the_pixels(line: Line) -> None:
         line.send(value)
         assert (next_frame(source, socket).pixels == value).all()
     assert line.shared == 0
+
+
+def test_detector_that_cannot_map_the_slots_soon_gets_the_pixels(line: Line) -> None:
+    """It frees no slot of such a ring: as many frames are lost as there are slots, and it is told once."""
+    source, socket = line.detector(stem=line.stem.parent / "elsewhere" / "alfa")
+    lost = 0
+    for value in range(40):
+        line.send(value)
+        try:
+            assert (next_frame(source, socket).pixels == value).all()
+        except SlotLost:
+            lost += 1
+        source.tell()
+    assert lost == line.shared == 2
+    (event,) = line.events.entries
+    assert (event["event"], event["log_level"]) == ("shared_memory_unreadable", "warning")
+    assert "elsewhere" in event["refused"]
 
 
 def test_full_ring_falls_back_to_the_socket(line: Line) -> None:

@@ -51,7 +51,7 @@ class Entrance:
             source=SyntheticSource(kind="synthetic"), prompts="x", overload=overload, frame_buffer_mb=1
         )
         queues = FrameQueues({"line1": LineQueue(capacity=10, overload=overload)})
-        inlet = Inlet(FrameSource(frames, {}), lines, {"line1": settings}, queues, outlet, log)
+        inlet = Inlet(FrameSource(frames, {}, log), lines, {"line1": settings}, queues, outlet, log)
         while not sink.heard:
             sink.wait(10)
         counters = lines["line1"].heart.counters
