@@ -37,6 +37,15 @@ class Offers(Generic[_T]):
             self._changed.wait_for(lambda: self._closed or self._waiting)
             return self._waiting.popleft() if self._waiting else None
 
+    def drop(self) -> list[_T]:
+        """Take no more and give nothing out; what waited comes back, to be accounted for."""
+        with self._changed:
+            self._closed = True
+            dropped = list(self._waiting)
+            self._waiting.clear()
+            self._changed.notify_all()
+        return dropped
+
     def close(self) -> None:
         """Take no more; what waits is still given out."""
         with self._changed:

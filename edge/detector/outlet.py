@@ -72,16 +72,14 @@ class Outlet:
         """Send the picture beside a verdict."""
         send(self._maps, encode_map(anomaly_map))
 
-    def count_dropped_picture(self, line: str) -> None:
-        """Count a picture that was not drawn; the log hears of them once a period."""
+    def count_dropped_picture(self, line: str, why: str) -> None:
+        """Count a picture that was not drawn; once a period the log hears how many, and why this one."""
         self._lines[line].count("picture_dropped")
         now_s = time.monotonic()
         if now_s >= self._dropped_told_s + _DROPPED_PERIOD_S:
             self._dropped_told_s = now_s
             dropped = {name: line.heart.counters["picture_dropped"] for name, line in self._lines.items()}
-            self._log.warning(
-                "pictures_dropped", so_far=dropped, detail="drawn slower than parts ask for them"
-            )
+            self._log.warning("pictures_dropped", so_far=dropped, detail=why)
 
     def publish_losses(self, most: int) -> None:
         """Send FAULT(frame_lost) for up to `most` lost parts of each line."""

@@ -23,7 +23,7 @@ from edge.background import in_background
 from edge.detector.evidence import PictureChooser, picture
 from edge.detector.judging import Answer, BatchJudge, refused
 from edge.detector.offers import Offers
-from edge.detector.preparing import Prepared, Preparer, Refusal
+from edge.detector.preparing import JUDGING_ERRORS, Prepared, Preparer, Refusal
 from edge.detector.queues import Displaced, FrameQueues
 from edge.detector.recipes import LineRecipe, Loaded
 from edge.messages import AnomalyMap, FaultReason, Frame, Verdict
@@ -34,9 +34,10 @@ _MS_PER_S = 1000.0
 
 @dataclass(frozen=True, slots=True)
 class PictureDropped:
-    """A part of this line should have had a picture, and the pictures before it were not drawn yet."""
+    """A part of this line should have had a picture and has none."""
 
     line: str
+    why: str = "drawn slower than parts ask for them"
 
 
 Output: TypeAlias = Verdict | AnomalyMap | PictureDropped | Displaced
@@ -95,6 +96,13 @@ class Pipeline:
         ended = (thread.exception() for thread in self._threads if thread.done())
         return next((error for error in ended if error is not None), None)
 
+    def drop_pictures(self) -> None:
+        """Draw no more than the one in hand: whoever delivers stops."""
+        waiting = self._drawings.drop()
+        self._deliver(
+            [PictureDropped(answer.verdict.line, "the detector was stopped") for answer, _ in waiting]
+        )
+
     def _prepare(self) -> None:
         while (frame := self._queues.next_unprepared()) is not None:
             with self._preparing.begun():
@@ -123,8 +131,8 @@ class Pipeline:
         except BaseException as error:
             self._answer([_interrupted(each.frame, recipes, error) for each in batch])
             raise
-        self._answer(answers)
-        self._offer_pictures(answers, recipes)
+        if self._answer(answers):
+            self._offer_pictures(answers, recipes)
 
     def _answers(self, batch: Sequence[Prepared], recipes: Mapping[str, LineRecipe]) -> list[Answer]:
         """Frames are asked for their age again: they have waited since they were prepared."""
@@ -134,10 +142,12 @@ class Pipeline:
         judged = self._judge.judge([each for each, refusal in pairs if refusal is None], recipes)
         return [*judged, *(refused(each.frame, why, recipes) for each, why in pairs if why is not None)]
 
-    def _answer(self, answers: Sequence[Answer]) -> None:
+    def _answer(self, answers: Sequence[Answer]) -> bool:
+        """Deliver verdicts; False where somebody else has told them."""
         with self._queues.settling() as is_ours:
             if is_ours:
                 self._deliver([answer.verdict for answer in answers])
+        return is_ours
 
     def _offer_pictures(self, answers: Sequence[Answer], recipes: Mapping[str, LineRecipe]) -> None:
         wanted = [answer for answer in answers if self._chooser.wants(answer.verdict)]
@@ -151,9 +161,15 @@ class Pipeline:
 
     def _draw(self) -> None:
         while (drawing := self._drawings.take()) is not None:
-            answer, scale = drawing
-            quality = self._settings.jpeg_quality
-            self._deliver([picture(answer.frame, answer.verdict, answer.inspection, scale, quality)])
+            self._deliver([self._drawn(*drawing)])
+
+    def _drawn(self, answer: Answer, scale: tuple[float, float]) -> AnomalyMap | PictureDropped:
+        quality = self._settings.jpeg_quality
+        try:
+            return picture(answer.frame, answer.verdict, answer.inspection, scale, quality)
+        except JUDGING_ERRORS as error:
+            # The verdict is what counts and is out already.
+            return PictureDropped(answer.verdict.line, f"{type(error).__name__}: {error}")
 
 
 class _Stint:

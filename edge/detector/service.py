@@ -93,6 +93,7 @@ class DetectorService:
             self._poller.register(socket, zmq.POLLIN)
         self._model = Model(config, settings, name, log)
         self._waking = threading.Lock()
+        self._closed = False  # under this lock
         self._pipeline: Pipeline | None = None
 
     def run(self) -> None:
@@ -110,6 +111,8 @@ class DetectorService:
             raise
         finally:
             self._finish()
+            with self._waking:
+                self._closed = True
         self._follow_pipeline()  # what ended it may have come with the last frames
 
     @property
@@ -139,7 +142,7 @@ class DetectorService:
             if isinstance(output, Verdict):
                 self._outlet.publish_verdict(output)
             elif isinstance(output, PictureDropped):
-                self._outlet.count_dropped_picture(output.line)
+                self._outlet.count_dropped_picture(output.line, output.why)
             elif isinstance(output, Displaced):
                 self._outlet.publish_displaced(output)
             else:
@@ -150,7 +153,9 @@ class DetectorService:
         for output in outputs:
             self._outbox.put(output)
         with self._waking:
-            self._waker.send(b"")
+            # A thread that outlasts the stop must not use what the main thread destroys.
+            if not self._closed:
+                self._waker.send(b"")
 
     def _follow_model(self) -> None:
         loaded = self._model.take_loaded()
@@ -189,8 +194,8 @@ class DetectorService:
         error = None if self._pipeline is None else self._pipeline.error
         if error is None:
             return
-        self._log.error("worker_ended", exc_info=error)
-        raise Fault("worker_ended", f"{type(error).__name__}: {error}") from error
+        self._log.error("judging_ended", exc_info=error)
+        raise Fault("judging_ended", f"{type(error).__name__}: {error}") from error
 
     def _beat(self) -> None:
         for name, line in self._lines.items():
@@ -213,6 +218,8 @@ class DetectorService:
         unjudged = self._queues.close()
         self._let_pipeline_end()
         unjudged += self._queues.abandon()
+        if self._pipeline is not None:
+            self._pipeline.drop_pictures()
         self._publish_outputs()
         for frame in unjudged:
             self._outlet.publish_verdict(self._stopped(frame))

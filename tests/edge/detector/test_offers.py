@@ -30,6 +30,16 @@ def test_what_was_accepted_comes_out_once_and_in_order(capacity: int, steps: lis
     assert not offers.offer(0)
 
 
+def test_what_waits_when_dropped_comes_back_and_is_not_given_out() -> None:
+    """Whoever drops accounts for it."""
+    offers: Offers[int] = Offers(2)
+    assert offers.offer(1)
+    assert offers.offer(2)
+    assert offers.drop() == [1, 2]
+    assert offers.take() is None
+    assert not offers.offer(3)
+
+
 def test_closing_wakes_who_waits() -> None:
     """A thread without work ends too."""
     offers: Offers[int] = Offers(1)

@@ -127,6 +127,37 @@ def test_pictures_that_cannot_be_drawn_in_time_are_dropped_and_no_verdict_waits(
     assert len(outputs.wait_for(AnomalyMap, 2)) + len(dropped) <= 8
 
 
+def test_pictures_that_wait_when_they_are_dropped_are_told_and_not_drawn(
+    pipeline: Pipeline, queues: FrameQueues, outputs: Outputs, make_frame: MakeFrame
+) -> None:
+    """At the end of a stop: the one in hand is let go on, the one after it is accounted for."""
+    outputs.may_draw.clear()
+    for seq in range(3):
+        queues.put(make_frame(seq))
+    outputs.verdicts(3)
+    (no_room,) = outputs.wait_for(PictureDropped, 1)
+    pipeline.drop_pictures()
+    dropped = outputs.wait_for(PictureDropped, 2)
+    assert dropped == [no_room, PictureDropped("line1", "the detector was stopped")]
+    outputs.may_draw.set()
+    queues.close()
+    wait_until(lambda: not pipeline.running)
+    assert len(outputs.wait_for(AnomalyMap, 1)) == 1
+
+
+def test_a_picture_that_cannot_be_drawn_is_dropped_and_the_next_is_drawn(
+    pipeline: Pipeline, queues: FrameQueues, outputs: Outputs, make_frame: MakeFrame
+) -> None:
+    """Two channels are no picture; the verdict is out already, and no stage ends."""
+    queues.put(Frame(make_frame(0).header, np.zeros((24, 32, 2), np.uint8)))
+    (dropped,) = cast("list[PictureDropped]", outputs.wait_for(PictureDropped, 1))
+    assert dropped.why.startswith("error: ")
+    queues.put(make_frame(1))
+    (drawn,) = cast("list[AnomalyMap]", outputs.wait_for(AnomalyMap, 1))
+    assert drawn.header.seq == 1
+    assert pipeline.error is None
+
+
 @pytest.mark.usefixtures("pipeline")
 def test_a_frame_that_grows_old_after_it_was_prepared_is_stale(
     queues: FrameQueues, outputs: Outputs, make_frame: MakeFrame, inference_gate: threading.Event
@@ -186,7 +217,7 @@ def test_a_batch_that_was_abandoned_gets_no_verdict_later(
     make_frame: MakeFrame,
     inference_gate: threading.Event,
 ) -> None:
-    """Whoever abandons it owes the verdict; a second one would contradict it."""
+    """Whoever abandons it owes the verdict; a second one would contradict it, as would its picture."""
     inference_gate.clear()
     queues.put(make_frame(0))
     wait_until(lambda: queues.depth("line1") == 0)
@@ -195,6 +226,7 @@ def test_a_batch_that_was_abandoned_gets_no_verdict_later(
     inference_gate.set()
     wait_until(lambda: not pipeline.running)
     assert outputs.wait_for(Verdict, 0) == []
+    assert outputs.wait_for(AnomalyMap, 0) == []
 
 
 def test_a_bug_in_preparing_is_told_and_the_frame_still_waits(

@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 import safetensors.torch
+import structlog
 import torch
 
 from alfa.errors import BadInput
 from alfa.settings import ModelSettings
+from edge.detector.pipeline import PictureDropped
+from edge.detector.service import DetectorService
 from edge.messages import (
     FaultReason,
     Frame,
@@ -27,7 +30,8 @@ from edge.messages import (
     decode_replay,
     encode_replay_request,
 )
-from edge.sockets import send
+from edge.settings import load_settings
+from edge.sockets import Sockets, send
 
 MakeFrame = Callable[..., Frame]
 ReceiveWithin = Callable[..., list[Part]]
@@ -241,7 +245,7 @@ def test_a_bad_replay_request_gets_no_answer_and_ends_nothing(
 def test_beats_come_while_a_batch_is_judged(
     bench: Bench, make_frame: MakeFrame, inference_gate: threading.Event
 ) -> None:
-    """Counters go on and the state is READY while the worker is in the model."""
+    """Counters go on and the state is READY while the model works."""
     bench.start()
     inference_gate.clear()
     bench.send(make_frame(0))
@@ -399,6 +403,18 @@ def test_an_unusable_device_ends_the_detector_with_the_part_answered(
         hook.remove()
     assert bench.ended_with is not None
     assert bench.ended_with.exit_code == 3
+    assert str(bench.ended_with).startswith("judging_ended: ")
+
+
+def test_a_picture_that_outlasts_the_stop_touches_no_socket(bench: Bench) -> None:
+    """Its thread delivers into nothing: the sockets are gone, and it does not raise."""
+    with Sockets() as sockets:
+        settings, log = load_settings(bench.config), structlog.get_logger()
+        service = DetectorService(bench.config, settings, "main", bench.lifecycle, sockets, log)
+        bench.lifecycle.stop()
+        service.run()
+    # As that thread does: to make a real one outlast the stop takes longer than the stop's ten seconds.
+    service._deliver([PictureDropped("line1")])
 
 
 def test_the_first_epoch_after_the_detectors_start_is_taken_as_it_comes(
