@@ -1,7 +1,11 @@
 """Pictures beside the record: the judged image and its map as files, the oldest giving way.
 
 {directory}/{line}/{epoch}/{seq}.jpg    the image, as judged
-{directory}/{line}/{epoch}/{seq}.npz    `values` (h, w) float16, `median` and `threshold` of the scale
+{directory}/{line}/{epoch}/{seq}.npz    `values` (h, w) float16, `median` and `threshold` of the scale,
+                                        `captured` (height, width) in pixels
+
+A verdict's region is told in pixels of the captured image, which the camera may have shrunk before it was
+judged: `captured` says by how much. Files of earlier releases have none.
 """
 
 from __future__ import annotations
@@ -180,8 +184,12 @@ def _found(directory: Path) -> list[_Kept]:
 
 
 def _packed(picture: AnomalyMap) -> bytes:
-    stream = io.BytesIO()
+    header, stream = picture.header, io.BytesIO()
     np.savez_compressed(
-        stream, values=picture.values, median=picture.header.median, threshold=picture.header.threshold
+        stream,
+        values=picture.values,
+        median=header.median,
+        threshold=header.threshold,
+        captured=(header.captured_height, header.captured_width),
     )
     return stream.getvalue()

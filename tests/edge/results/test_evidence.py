@@ -18,7 +18,18 @@ DAY_S = 86_400.0
 
 
 def picture(seq: int, jpeg: bytes = b"", height: int = 0) -> AnomalyMap:
-    header = MapHeader("line1", 7, seq, Result.NG, height, height, median=0.1, threshold=0.75)
+    header = MapHeader(
+        "line1",
+        7,
+        seq,
+        Result.NG,
+        height,
+        height,
+        median=0.1,
+        threshold=0.75,
+        captured_height=300,
+        captured_width=400,
+    )
     return AnomalyMap(header, np.full((height, height), seq, np.float16), jpeg)
 
 
@@ -27,13 +38,14 @@ def seqs(directory: Path) -> list[int]:
 
 
 def test_image_and_map_are_kept(tmp_path: Path) -> None:
-    """The JPEG as it came; the map with the scale it is shown on, without pickle."""
+    """The JPEG as it came; the map with its scale and the size that regions are told in, without pickle."""
     EvidenceStore(tmp_path, 10_000, DAY_S).keep(picture(3, b"jpeg", height=2), now_s=0.0)
     assert evidence_path(tmp_path, "line1", 7, 3, "jpg").read_bytes() == b"jpeg"
     with np.load(evidence_path(tmp_path, "line1", 7, 3, "npz"), allow_pickle=False) as kept:
         assert kept["values"].dtype == np.float16
         assert kept["values"].tolist() == [[3, 3], [3, 3]]
         assert (float(kept["median"]), float(kept["threshold"])) == (0.1, 0.75)
+        assert kept["captured"].tolist() == [300, 400]
 
 
 def test_nothing_makes_no_file(tmp_path: Path) -> None:
