@@ -27,7 +27,7 @@ _LONGEST_SOCKET_PATH = 107
 # OpenCV takes a C int, the hundreds of which are its choice of API.
 _LARGEST_DEVICE_NUMBER = 99
 _SMALLEST_MAX_SIDE = 64
-_BYTES_PER_MB = 1 << 20
+_BYTES_PER_MB = 1_000_000
 
 
 class _Table(BaseModel):
@@ -158,7 +158,7 @@ class LineSettings(_Table):
 
 
 class DetectorSettings(_Table):
-    """The worker on the GPU."""
+    """Batches, queues and pictures of every detector."""
 
     max_batch: int = Field(8, ge=1, le=256, description="frames judged at once, across lines")
     batch_wait_ms: float = Field(5.0, ge=0, le=1000, description="wait for more frames to fill a batch")
@@ -179,6 +179,11 @@ class ResultsSettings(_Table):
     no_verdict_after_ms: int = Field(15_000, ge=100, le=3_600_000, description="then FAULT(no_verdict)")
     # A beat comes every 0.5 s. Silence must be in the PLC within 1 s of the last one: this and 0.1 s to tell.
     lost_after_ms: int = Field(900, ge=600, le=60_000, description="no beat this long: upstream is lost")
+
+    @property
+    def evidence_max_bytes(self) -> int:
+        """As `evidence_max_mb` says."""
+        return self.evidence_max_mb * _BYTES_PER_MB
 
 
 class PlcSettings(_Table):

@@ -31,7 +31,6 @@ from edge.settings import Settings
 from edge.sockets import BEAT_HWM, Sockets, send
 
 _POLL_MS = 50
-_BYTES_PER_MB = 1_000_000
 _S_PER_DAY = 86_400
 # A part that is missing for this share of its time is asked for before it is given up.
 _ASK_AT = 0.5
@@ -228,7 +227,7 @@ def _evidence_store(settings: Settings) -> EvidenceStore:
     results = settings.results
     return EvidenceStore(
         settings.paths.state / results.evidence,
-        results.evidence_max_mb * _BYTES_PER_MB,
+        results.evidence_max_bytes,
         results.evidence_max_days * _S_PER_DAY,
     )
 

@@ -168,6 +168,14 @@ def test_lines_of_a_detector(write_config: Callable[..., Path]) -> None:
     assert list(settings.lines_of("second")) == ["b"]
 
 
+def test_a_megabyte_is_a_million_bytes(write_config: Callable[..., Path]) -> None:
+    """For frames that wait as for pictures that are kept."""
+    text = line(more="frame_buffer_mb = 3") + "[results]\nevidence_max_mb = 5\n"
+    settings = load_settings(write_config(text))
+    assert settings.lines["line1"].frame_buffer_bytes == 3_000_000
+    assert settings.results.evidence_max_bytes == 5_000_000
+
+
 def test_shortest_config_has_defaults_for_the_rest(write_config: Callable[..., Path]) -> None:
     """One line with a source and a prompt set is a whole configuration; no PLC is driven unasked."""
     settings = load_settings(write_config(line()))
