@@ -58,6 +58,7 @@ class FrameRing:
 
     Attributes:
         refusal: why the last slot that was wanted could not be made, such as a full tmpfs; empty if it could.
+            Of what an earlier process left and cannot be removed it stays, and no slot is ever made.
     """
 
     def __init__(self, stem: Path, budget: int) -> None:
@@ -69,9 +70,8 @@ class FrameRing:
         self._stamp = 0
         self._seen = 0
         self._slots: list[_Slot] = []
-        self.refusal = ""
-        for left in stem.parent.glob(f"{stem.name}-*"):
-            left.unlink(missing_ok=True)
+        self.refusal = _cleared(stem)
+        self._barred = bool(self.refusal)
 
     def place(self, pixels: npt.NDArray[np.uint8]) -> SlotRef | None:
         """Copy a frame's pixels into a free slot; None where they have to go through the socket.
@@ -79,7 +79,7 @@ class FrameRing:
         Args:
             pixels: (H, W, C), contiguous.
         """
-        if not self._holder or pixels.nbytes < SMALLEST_SHARED_BYTES:
+        if self._barred or not self._holder or pixels.nbytes < SMALLEST_SHARED_BYTES:
             return None
         if pixels.nbytes > self._size:
             if self.lent:
@@ -141,7 +141,6 @@ class FrameRing:
         try:
             memory = _made(path, _PIXELS_AT + self._size)
         except OSError as error:
-            path.unlink(missing_ok=True)
             self.refusal = f"{path.parent}: {error.strerror}"
             return False
         self.refusal = ""
@@ -257,6 +256,16 @@ class _Lent:
         self.__array_interface__: dict[str, Any] = pixels.__array_interface__
 
 
+def _cleared(stem: Path) -> str:
+    """Remove the slots that an earlier process left; why that failed, or empty."""
+    try:
+        for left in stem.parent.glob(f"{stem.name}-*"):
+            left.unlink(missing_ok=True)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    return ""
+
+
 def _slot_path(stem: Path, ring: int, index: int) -> Path:
     return stem.with_name(f"{stem.name}-{ring:016x}-{index}")
 
@@ -268,6 +277,9 @@ def _made(path: Path, size: int) -> mmap.mmap:
         # Takes the memory now: writing into a mapping that a full tmpfs cannot back would end the process.
         os.posix_fallocate(descriptor, 0, size)
         return mmap.mmap(descriptor, size, mmap.MAP_SHARED | mmap.MAP_POPULATE)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
     finally:
         os.close(descriptor)
 

@@ -8,8 +8,8 @@
     results   PUB  binds     beat/results/               -> anyone
 
 Maps have a socket of their own: a high-water mark counts messages, and as many pictures as verdicts may wait
-for a slow subscriber would be gigabytes. Options are set before bind or connect: ZeroMQ ignores a high-water
-mark that comes later.
+for a slow subscriber would be gigabytes. Options are set before bind or connect, as most of them count only
+for connections made later; a high-water mark may change at any time, for all connections (`limit_waiting`).
 """
 
 from __future__ import annotations

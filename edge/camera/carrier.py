@@ -53,8 +53,11 @@ class Carrier:
         self._buffer_bytes = buffer_bytes
         self._ring = ring
         self._log = log
+        self._refusal = ""
         self._largest = 0
         self._subscriptions: set[bytes] = set()
+        if ring is not None:
+            self._tell_refusal(ring)
 
     @property
     def heard(self) -> bool:
@@ -112,11 +115,19 @@ class Carrier:
             self._log.warning("lease_undecodable", reason=error.reason, detail=str(error))
 
     def _placed(self, ring: FrameRing, frame: Frame) -> SlotRef | None:
-        refused_before = ring.refusal
         slot = ring.place(frame.pixels)
-        if ring.refusal != refused_before:
-            self._log.warning("shared_memory", refused=ring.refusal)
+        self._tell_refusal(ring)
         return slot
+
+    def _tell_refusal(self, ring: FrameRing) -> None:
+        """Log when shared memory is refused, and when it is there again."""
+        if ring.refusal == self._refusal:
+            return
+        self._refusal = ring.refusal
+        if ring.refusal:
+            self._log.warning("shared_memory_refused", refused=ring.refusal)
+        else:
+            self._log.info("shared_memory_available")
 
     def _bound_waiting(self, frame_bytes: int) -> None:
         """A high-water mark counts messages; what has to be bounded is memory."""

@@ -270,6 +270,26 @@ def test_refused_memory_is_told_and_the_socket_serves(tmp_path: Path) -> None:
     assert "nowhere: No such file or directory" in ring.refusal
 
 
+@pytest.mark.parametrize("parent", ["file", "file/below"])
+def test_place_for_slots_that_is_no_directory_is_told(tmp_path: Path, parent: str) -> None:
+    """A path through a file is refused as one that is not there."""
+    (tmp_path / "file").touch()
+    ring, _ = pair(tmp_path / parent)
+    assert ring.place(frame(1)) is None
+    assert "Not a directory" in ring.refusal
+
+
+def test_what_cannot_be_removed_bars_the_ring(tmp_path: Path) -> None:
+    """The camera starts all the same, says what is in the way, and its pixels go through the socket."""
+    stem = ring_stem(tmp_path, "ipc://camera")
+    in_the_way = stem.with_name(f"{stem.name}-left")
+    in_the_way.mkdir()
+    ring, _ = pair(tmp_path)
+    assert ring.place(frame(1)) is None
+    assert ring.refusal == f"{in_the_way}: Is a directory"
+    assert list(tmp_path.iterdir()) == [in_the_way]
+
+
 class Line(RuleBasedStateMachine):
     """Camera and detector in any order of frames, losses, releases, leases and restarts."""
 
