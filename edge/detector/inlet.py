@@ -10,7 +10,8 @@ from edge.detector.frame_source import FrameSource
 from edge.detector.line import Line
 from edge.detector.outlet import Outlet
 from edge.detector.queues import Displaced, FrameQueues
-from edge.messages import DecodeError, FaultReason, Frame, Part
+from edge.detector.strays import Strays
+from edge.messages import DecodeError, FaultReason, Frame, Part, frame_topic
 from edge.settings import LineSettings
 
 # Bounds the time between two beats when frames come faster than they are taken.
@@ -27,6 +28,9 @@ class Inlet:
         queues: where frames wait for the worker.
         outlet: takes the FAULT of a frame for which there is no room.
         log: where events go.
+
+    Attributes:
+        strays: messages that were dropped because they are of no line of ours.
     """
 
     def __init__(
@@ -39,28 +43,42 @@ class Inlet:
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self._frames = frames
-        self._lines = lines
+        self._by_topic = {frame_topic(name): line for name, line in lines.items()}
         self._settings = settings
         self._queues = queues
         self._outlet = outlet
         self._log = log
+        self.strays = Strays(log)
 
     def take(self) -> None:
         """Take the frames that are there, up to a bound; never blocks."""
         self._frames.tell()
+        self.strays.tell_when_due()
         for _ in range(_FRAMES_A_PASS):
             parts = self._frames.receive()
             if parts is None:
                 return
-            try:
-                frame = self._frames.decode(parts)
-            except DecodeError as error:
-                self._count_undecodable(parts, error)
+            line = self._line_of(parts)
+            if line is None:
+                self.strays.count += 1
             else:
-                self._take_frame(frame)
+                self._take_message(line, parts)
 
-    def _take_frame(self, frame: Frame) -> None:
-        line = self._lines[frame.header.line]
+    def _line_of(self, parts: list[Part]) -> Line | None:
+        """Whose message it is, as a subscription to `frame/{line}/` would have let it through."""
+        return next((line for topic, line in self._by_topic.items() if parts[0][: len(topic)] == topic), None)
+
+    def _take_message(self, line: Line, parts: list[Part]) -> None:
+        try:
+            frame = self._frames.decode(parts)
+        except DecodeError as error:
+            # The part itself is found missing when the next frame arrives.
+            line.count("undecodable")
+            self._log.warning("frame_undecodable", line=line.name, reason=error.reason, detail=str(error))
+        else:
+            self._take_frame(line, frame)
+
+    def _take_frame(self, line: Line, frame: Frame) -> None:
         if not line.arrived(frame.header):
             return
         displaced = self._queues.put(frame) if self._fits(frame) else Displaced(frame, FaultReason.QUEUE_FULL)
@@ -76,10 +94,3 @@ class Inlet:
         waiting = self._queues.depth(frame.header.line)
         within = (waiting + 1) * frame.pixels.nbytes <= settings.frame_buffer_bytes
         return settings.overload == "latest" or not waiting or within
-
-    def _count_undecodable(self, parts: list[Part], error: DecodeError) -> None:
-        """The part itself is found missing when the next frame arrives."""
-        # Subscriptions are `frame/{line}/`, so the topic starts with these pieces whatever follows.
-        line = bytes(parts[0]).split(b"/")[1].decode()
-        self._lines[line].count("undecodable")
-        self._log.warning("frame_undecodable", line=line, reason=error.reason, detail=str(error))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zmq
 
 from edge.camera.publisher import FrameSink
 from edge.camera.sources.base import Captured
@@ -18,9 +19,9 @@ from edge.detector.outlet import Outlet
 from edge.detector.queues import FrameQueues, LineQueue, Overload
 from edge.detector.verdicts import Stamp
 from edge.lifecycle import Heart, configure_logging
-from edge.messages import frame_topic
+from edge.messages import Frame, FrameHeader, Part, encode_frame, frame_topic
 from edge.settings import LineSettings, SyntheticSource
-from edge.sockets import BEAT_HWM, FRAME_HWM, MAP_HWM, Sockets
+from edge.sockets import BEAT_HWM, FRAME_HWM, MAP_HWM, Socket, Sockets, receive, send
 
 MB = 1_000_000
 
@@ -32,13 +33,21 @@ class Entrance:
     sockets: Sockets
     directory: Path
 
-    def counters_after(self, sizes: list[int], overload: Overload = "every") -> dict[str, int]:
-        """The line's counters once frames of these sizes in bytes have entered; a megabyte may wait."""
+    def counters_after(
+        self, sizes: Sequence[int], overload: Overload = "every", junk: Sequence[list[Part]] = ()
+    ) -> dict[str, int]:
+        """The line's counters once `junk` and frames of these sizes in bytes have entered.
+
+        A megabyte may wait. `strays` and `queue` are counted along.
+        """
         log = configure_logging("detector")
         endpoint = f"ipc://{self.directory}/camera.sock"
         camera = self.sockets.watched_publisher(endpoint, FRAME_HWM)
         sink = FrameSink(camera, Heart("camera", "line1", 1), log)
-        frames = self.sockets.speaking_subscriber([endpoint], [frame_topic("line1")], FRAME_HWM)
+        rogue = self.unfiltered_publisher(f"ipc://{self.directory}/rogue.sock")
+        frames = self.sockets.speaking_subscriber(
+            [endpoint, f"ipc://{self.directory}/rogue.sock"], [frame_topic("line1")], FRAME_HWM
+        )
         lines = {"line1": Line("line1", 1, Stamp("main", 0), history=10)}
         outlet = Outlet(
             self.sockets.publisher(f"ipc://{self.directory}/verdicts.sock", BEAT_HWM),
@@ -54,7 +63,16 @@ class Entrance:
         inlet = Inlet(FrameSource(frames, {}, log), lines, {"line1": settings}, queues, outlet, log)
         while not sink.heard:
             sink.wait(10)
+        assert rogue.poll(10_000)
+        receive(rogue)
+        rogue.setsockopt(zmq.SUBSCRIBE, b"")
         counters = lines["line1"].heart.counters
+        for number, parts in enumerate(junk, start=1):
+            send(rogue, parts)
+            while inlet.strays.count + counters["undecodable"] < number:
+                assert frames.poll(10_000)
+                inlet.take()
+        counters["strays"] = inlet.strays.count
         for number, size in enumerate(sizes, start=1):
             sink.take(Captured(np.zeros((size // 1000, 1000, 1), np.uint8), "grey"))
             while counters["received"] < number:
@@ -62,6 +80,18 @@ class Entrance:
                 inlet.take()
         counters["queue"] = queues.depth("line1")
         return counters
+
+    def unfiltered_publisher(self, endpoint: str) -> Socket:
+        """A publisher that decides itself what its subscribers get, once it is told to subscribe them."""
+        publisher = self.sockets.watched_publisher(endpoint, FRAME_HWM)
+        publisher.setsockopt(zmq.XPUB_MANUAL, 1)
+        return publisher
+
+
+def frame_of(line: str) -> Frame:
+    """A small frame that decodes."""
+    header = FrameHeader(line, 1, 0, 1, 1, height=2, width=2, channels=1, dtype="uint8", colour="grey")
+    return Frame(header, np.zeros((2, 2, 1), np.uint8))
 
 
 @pytest.fixture
@@ -92,3 +122,29 @@ def test_newest_wins_whatever_its_size(entrance: Entrance) -> None:
     """`latest` holds one unprepared frame, so that memory is no reason to refuse the newer one."""
     counters = entrance.counters_after([3 * MB, 3 * MB], overload="latest")
     assert (counters["queue"], counters["queue_full"], counters["skipped"]) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"junk"],
+        [b""],
+        [b"frame/"],
+        [b"frame/\xff/", b"", b""],
+        [b"frame/line10/", b"", b""],
+        encode_frame(frame_of("line2")),
+    ],
+    ids=["no topic", "empty", "no line", "no text", "longer name", "another line"],
+)
+def test_message_of_no_line_is_dropped_and_counted(entrance: Entrance, parts: list[Part]) -> None:
+    """A publisher may send what nobody asked for; the next frame enters as if nothing had been."""
+    counters = entrance.counters_after([50_000], junk=[parts])
+    assert (counters["strays"], counters["undecodable"]) == (1, 0)
+    assert (counters["received"], counters["queue"]) == (1, 1)
+
+
+@pytest.mark.parametrize("topic", [b"frame/line1/", b"frame/line1/more"])
+def test_garbage_under_the_lines_topic_is_the_lines(entrance: Entrance, topic: bytes) -> None:
+    """It is counted where its operator looks."""
+    counters = entrance.counters_after([50_000], junk=[[topic, b"garbage"]])
+    assert (counters["strays"], counters["undecodable"], counters["received"]) == (0, 1, 1)
