@@ -227,6 +227,15 @@ class Frame:
     header: FrameHeader
     pixels: npt.NDArray[np.uint8]
 
+    def require_whole(self) -> None:
+        """Ask, after the pixels have been read, whether they were this frame's all the time.
+
+        Those of a message always are; a frame whose pixels lie in shared memory looks.
+
+        Raises:
+            SlotLost: what was read may be another part's.
+        """
+
 
 @with_config(_LENIENT)
 @dataclass(frozen=True, slots=True)
@@ -333,14 +342,15 @@ class AnomalyMap:
 class Beat:
     """Twice a second: what a service says of itself, per line.
 
-    Counters only grow within an epoch, but for the detector's `queue`: frames that wait at this moment.
+    Counters only grow within an epoch, but for two of the detector's: `queue`, frames that wait at this
+    moment, and `prepared`, how many of them are ready for the model.
     """
 
     service: Literal["camera", "detector", "results"]
     line: Line
     state: ServiceState
     epoch: Counter
-    counters: Annotated[dict[str, int], Field(max_length=64)]
+    counters: Annotated[dict[str, int], Field(max_length=128)]
     last_seq: Annotated[int, Field(ge=-1, lt=2**63)] = -1
     last_error: Text = ""
     wall_ns: Counter = 0

@@ -24,6 +24,7 @@ from rich.text import Text
 
 from alfa.cli import entry
 from alfa.errors import BadInput
+from edge.detector.stage_times import STAGES, mean_ms
 from edge.lifecycle import Lifecycle
 from edge.messages import (
     Beat,
@@ -127,7 +128,9 @@ def screen(watched: Watched, now_s: float) -> Group:
 
 
 def _lines_table(watched: Watched, now_s: float) -> Table:
-    table = Table("line", "camera", "captured", "detector", "waiting", *Result, expand=True)
+    table = Table(
+        "line", "camera", "captured", "detector", "waiting", "stages (mean ms)", *Result, expand=True
+    )
     for line in watched.lines:
         camera, detector = (watched.beats.get((service, line)) for service in ("camera", "detector"))
         table.add_row(
@@ -136,6 +139,7 @@ def _lines_table(watched: Watched, now_s: float) -> Table:
             _counter(camera, "captured"),
             _state(detector, now_s),
             _counter(detector, "queue"),
+            _stage_means(detector),
             *(Text(str(watched.counts[line][result]), _STYLES[result]) for result in Result),
         )
     if watched.undecodable:
@@ -187,6 +191,13 @@ def _state(beat: tuple[Beat, float] | None, now_s: float) -> Text:
 
 def _counter(beat: tuple[Beat, float] | None, name: str) -> str:
     return "" if beat is None else str(beat[0].counters.get(name, ""))
+
+
+def _stage_means(beat: tuple[Beat, float] | None) -> str:
+    """Over the parts judged since the detector's start; nothing before the first."""
+    counters = {} if beat is None else beat[0].counters
+    means = [(stage, mean_ms(counters, stage)) for stage in STAGES]
+    return ", ".join(f"{stage} {mean:.0f}" for stage, mean in means if mean is not None)
 
 
 def _why(verdict: Verdict) -> str:

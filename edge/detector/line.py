@@ -32,6 +32,7 @@ _COUNTERS = (
     "reloaded",
     "picture_dropped",
     "queue",
+    "prepared",
     *counter_names(),
 )
 

@@ -200,6 +200,7 @@ class DetectorService:
     def _beat(self) -> None:
         for name, line in self._lines.items():
             line.heart.counters["queue"] = self._queues.depth(name)
+            line.heart.counters["prepared"] = self._queues.ready(name)
         state, error = self._state()
         if self._outlet.beat(state, error) and state is not ServiceState.FAULT:
             self._lifecycle.alive()

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from edge.messages import Timings
 
 STAGES = ("queue", "preprocess", "infer", "post", "total")
-# Half decades: a beat holds 64 counters, and a line is tuned by orders of magnitude.
+# Half decades: a beat holds 128 counters, and a line is tuned by orders of magnitude.
 BOUNDS_MS = (1, 3, 10, 30, 100, 300, 1000)
 COUNT = "stage_count"
 _US_PER_MS = 1000

@@ -181,6 +181,15 @@ def test_verdict_survives_the_wire(verdict: Verdict) -> None:
     assert decode_verdict(encode_verdict(verdict)) == verdict
 
 
+def test_a_beat_holds_128_counters() -> None:
+    """One more is malformed: a listener's memory is not a sender's to fill."""
+    counters = {f"counter{number}": 0 for number in range(128)}
+    beat = Beat("detector", "line1", ServiceState.READY, 1, counters)
+    assert decode_beat(encode_beat(beat)) == beat
+    with pytest.raises(MalformedHeader):
+        decode_beat(encode_beat(dataclasses.replace(beat, counters=counters | {"more": 0})))
+
+
 @given(beats)
 def test_beat_survives_the_wire(beat: Beat) -> None:
     """Every field comes back equal."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from edge.detector.stage_times import observed
 from edge.lifecycle import Heart
 from edge.messages import (
     Beat,
@@ -20,6 +21,7 @@ from edge.messages import (
     Reason,
     Result,
     ServiceState,
+    Timings,
     Verdict,
     encode_beat,
     encode_verdict,
@@ -120,6 +122,18 @@ def test_a_silent_detector_is_not_shown_as_ready() -> None:
     watched.take(beat(), now_s=100)
     assert "READY" in shown(watched, now_s=101)
     assert "silent 5 s" in shown(watched, now_s=105)
+
+
+def test_the_screen_says_where_the_time_goes() -> None:
+    """The mean of each stage over all parts; nothing before the first part."""
+    watched = Watched(("line1",))
+    watched.take(beat(), now_s=0)
+    assert "infer" not in shown(watched)
+    heart = Heart("detector", "line1", epoch=1)
+    for infer in (10.0, 20.0):
+        heart.counters.update(dict(observed(Timings(queue=3.0, infer=infer, total=40.0))))
+    watched.take(heart.beat(), now_s=0)
+    assert "queue 3, preprocess 0, infer 15, post 0, total 40" in shown(watched)
 
 
 def test_markup_in_a_descriptor_is_shown_as_it_is() -> None:

@@ -9,7 +9,16 @@ import pytest
 from edge.detector.line import Line
 from edge.detector.queues import Displaced
 from edge.detector.verdicts import Stamp
-from edge.messages import FaultReason, Frame, Result, Verdict, encode_verdict
+from edge.messages import (
+    FaultReason,
+    Frame,
+    Result,
+    Verdict,
+    decode_beat,
+    encode_beat,
+    encode_verdict,
+    missing_verdict,
+)
 
 MakeFrame = Callable[..., Frame]
 STAMP = Stamp(judged_by="main", recipe=3, prompts="p", model="m")
@@ -88,3 +97,16 @@ def test_an_emptied_prompt_side_is_counted() -> None:
         verdict = Verdict("line1", 1, seq, "", Result.OK, score=0.1, threshold=0.5, side_was_empty=emptied)
         accounts.published(verdict, encode_verdict(verdict))
     assert accounts.heart.counters["side_was_empty"] == 2
+
+
+def test_a_beat_with_every_counter_is_decoded() -> None:
+    """Whatever happens on a line, the beat holds no more counters than a listener takes."""
+    accounts = line()
+    for seq, reason in enumerate(set(FaultReason) - {FaultReason.NONE}):
+        verdict = missing_verdict("line1", 1, seq, reason, "")
+        accounts.published(verdict, encode_verdict(verdict))
+    for seq, result in enumerate((Result.OK, Result.NG)):
+        verdict = Verdict("line1", 1, seq, "", result, score=0.5, threshold=0.5, side_was_empty=True)
+        accounts.published(verdict, encode_verdict(verdict))
+    beat = accounts.heart.beat()
+    assert decode_beat(encode_beat(beat)) == beat

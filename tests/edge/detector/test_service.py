@@ -256,6 +256,21 @@ def test_beats_come_while_a_batch_is_judged(
     assert not bench.verdicts
 
 
+def test_the_beat_tells_how_many_waiting_frames_are_prepared(
+    bench: Bench, make_frame: MakeFrame, inference_gate: threading.Event
+) -> None:
+    """With the model held up, what waits for it is told apart from what waits to be prepared."""
+    bench.start()
+    inference_gate.clear()
+    bench.send(make_frame(0))
+    bench.counter("received", 1)
+    bench.counter("queue", 0)
+    bench.send(make_frame(1), make_frame(2))
+    bench.counter("prepared", 2)
+    inference_gate.set()
+    bench.counter("prepared", 0)
+
+
 def test_a_batch_that_hangs_is_a_fault_until_it_ends(
     bench: Bench, make_frame: MakeFrame, inference_gate: threading.Event
 ) -> None:
