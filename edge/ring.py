@@ -9,7 +9,8 @@ that make a wrong picture impossible:
 - Slots are lent to one holder. When the holder goes, or another one comes, the ring starts anew with new
   files: whoever still reads an old slot keeps the memory, which is never written again.
 - A slot carries its frame's stamp, 0 while it is written. Another stamp than the message's is `SlotLost`, and
-  so is a slot that was lent to another holder: the part is a FAULT.
+  so is a slot that was lent to another holder: the part is a FAULT. The stamp is asked for again once the
+  pixels have been read, so that not even a lease that is wrong lets another part's pixels be judged.
 - Without a holder or a free slot the pixels go through the socket, as they do without a ring. A reader that
   cannot map a ring's files frees none of its slots, so that this comes soon.
 - All slots of a ring have one size. For larger images the ring starts anew, once no slot is lent.
@@ -108,6 +109,7 @@ class FrameRing:
         if lease.holder != self._holder:
             self._start_anew(lease.holder)
         if lease.ring != self._ring:
+            # Of another ring, or from a reader that is wrong: it cannot have seen what was never placed.
             return
         self._seen = lease.seen
         for slot in self._slots:
@@ -148,6 +150,27 @@ class FrameRing:
         return True
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SharedPixels:
+    """A frame's pixels in a slot.
+
+    Attributes:
+        view: of them, read-only.
+    """
+
+    view: memoryview
+    _memory: mmap.mmap
+    _slot: SlotRef
+
+    def require_whole(self) -> None:
+        """Ask, after the pixels have been read, whether they were this frame's all the time.
+
+        Raises:
+            SlotLost: the slot was written meanwhile.
+        """
+        _require_stamp(self._memory, self._slot)
+
+
 class RingReader:
     """The detector's side of one camera's ring. Used from one thread; views may end in any.
 
@@ -174,8 +197,8 @@ class RingReader:
         self._to_tell = True
         self.refusal = ""
 
-    def view(self, slot: SlotRef) -> memoryview:
-        """The pixels where they lie, read-only; the slot is kept until the last view of it is gone.
+    def pixels(self, slot: SlotRef) -> SharedPixels:
+        """The pixels where they lie; the slot is kept until the last view of them is gone.
 
         Raises:
             SlotLost: they are not there (any more), or were lent to another reader.
@@ -190,13 +213,11 @@ class RingReader:
         self._to_tell = True
         self._seen = max(self._seen, slot.stamp)
         memory = self._memory(slot)
-        stamp = int.from_bytes(memory[:_STAMP_BYTES], "little")
-        if stamp != slot.stamp:
-            raise SlotLost(f"slot {slot.index} holds frame {stamp} of the ring and not {slot.stamp}")
+        _require_stamp(memory, slot)
         self._held.add(slot.stamp)
         lent = _Lent(memory, slot.length)
         weakref.finalize(lent, self._returned.append, (slot.ring, slot.stamp)).atexit = False
-        return np.asarray(lent).data
+        return SharedPixels(np.asarray(lent).data, memory, slot)
 
     def came_through_socket(self) -> None:
         """A large frame without a slot: perhaps its camera does not know yet that this side reads a ring."""
@@ -264,6 +285,12 @@ def _cleared(stem: Path) -> str:
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
     return ""
+
+
+def _require_stamp(memory: mmap.mmap, slot: SlotRef) -> None:
+    stamp = int.from_bytes(memory[:_STAMP_BYTES], "little")
+    if stamp != slot.stamp:
+        raise SlotLost(f"slot {slot.index} holds frame {stamp} of the ring and not {slot.stamp}")
 
 
 def _slot_path(stem: Path, ring: int, index: int) -> Path:

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from edge.messages import Frame, Part, SlotRef, decode_frame, encode_lease, frame_topic, slot_of
-from edge.ring import SMALLEST_SHARED_BYTES, RingReader
+from edge.ring import SMALLEST_SHARED_BYTES, RingReader, SharedPixels
 from edge.sockets import Socket, receive, send
 
 _HEADER, _PIXELS = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFrame(Frame):
+    """A frame whose pixels lie in shared memory.
+
+    Attributes:
+        shared: where.
+    """
+
+    shared: SharedPixels
+
+    def require_whole(self) -> None:
+        """As for every frame; here the slot may have been written.
+
+        Raises:
+            SlotLost: it was.
+        """
+        self.shared.require_whole()
 
 
 class FrameSource:
@@ -44,7 +64,9 @@ class FrameSource:
         if reader is None:
             return decode_frame(parts)
         if slot is not None:
-            return decode_frame([parts[0], parts[_HEADER], self._viewed(reader, slot)])
+            shared = self._viewed(reader, slot)
+            frame = decode_frame([parts[0], parts[_HEADER], shared.view])
+            return SharedFrame(frame.header, frame.pixels, shared)
         frame = decode_frame(parts)
         if frame.pixels.nbytes >= SMALLEST_SHARED_BYTES:
             reader.came_through_socket()
@@ -57,10 +79,10 @@ class FrameSource:
             if lease is not None:
                 send(self._socket, encode_lease(lease))
 
-    def _viewed(self, reader: RingReader, slot: SlotRef) -> memoryview:
+    def _viewed(self, reader: RingReader, slot: SlotRef) -> SharedPixels:
         refused_before = reader.refusal
         try:
-            return reader.view(slot)
+            return reader.pixels(slot)
         finally:
             if reader.refusal and not refused_before:
                 self._log.warning(

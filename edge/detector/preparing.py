@@ -11,7 +11,7 @@ import cv2
 from alfa.errors import AlfaError
 from alfa.images import RgbImage
 from alfa.preprocessing import Preprocessor
-from edge.messages import FaultReason, Frame
+from edge.messages import FaultReason, Frame, SlotLost
 
 # What torch, OpenCV, numpy and alfa raise for a frame or a batch that cannot be judged; out of memory is a
 # RuntimeError. Anything else is a bug and ends the detector.
@@ -72,12 +72,22 @@ class Preparer:
         begun_ns = time.monotonic_ns()
         outcome: RgbImage | Refusal
         try:
-            outcome = self.staleness(frame, begun_ns) or self._preprocessor.fit(
-                frame.pixels, frame.header.colour
-            )
+            outcome = self.staleness(frame, begun_ns) or self._fitted(frame)
+        except SlotLost as error:
+            outcome = Refusal(FaultReason.UNDECODABLE, str(error))
         except JUDGING_ERRORS as error:
             outcome = refusal_of(error)
         return Prepared(frame, outcome, begun_ns, time.monotonic_ns())
+
+    def _fitted(self, frame: Frame) -> RgbImage:
+        """A copy in any case, which nobody writes any more; whole, or it is refused.
+
+        Raises:
+            SlotLost: the pixels were another part's before they were read to their end.
+        """
+        image = self._preprocessor.fit(frame.pixels, frame.header.colour)
+        frame.require_whole()
+        return image
 
     def staleness(self, frame: Frame, now_ns: int) -> Refusal | None:
         """STALE where a frame is older than its line allows: the part is past."""

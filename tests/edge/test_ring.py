@@ -44,10 +44,14 @@ def placed(ring: FrameRing, value: int, rows: int = SIDE) -> SlotRef:
     return slot
 
 
+def viewed(reader: RingReader, slot: SlotRef) -> memoryview:
+    return reader.pixels(slot).view
+
+
 def test_reader_sees_what_was_placed(tmp_path: Path) -> None:
     """Two frames of different content, each whole, at the same time."""
     ring, reader = pair(tmp_path)
-    views = [reader.view(placed(ring, value)) for value in (3, 4)]
+    views = [viewed(reader, placed(ring, value)) for value in (3, 4)]
     assert [set(bytes(view)) for view in views] == [{3}, {4}]
     assert [len(view) for view in views] == [SMALLEST_SHARED_BYTES] * 2
 
@@ -55,7 +59,7 @@ def test_reader_sees_what_was_placed(tmp_path: Path) -> None:
 def test_reader_cannot_write(tmp_path: Path) -> None:
     """The detector's memory is mapped read-only."""
     ring, reader = pair(tmp_path)
-    assert reader.view(placed(ring, 1)).readonly
+    assert viewed(reader, placed(ring, 1)).readonly
 
 
 def test_nothing_is_placed_before_a_reader_is_there(tmp_path: Path) -> None:
@@ -79,7 +83,7 @@ def test_slots_are_bounded_by_the_budget(tmp_path: Path) -> None:
 def test_slot_is_kept_while_a_piece_of_its_view_lives(tmp_path: Path) -> None:
     """An array on the view, or a cut-out of that, keeps the slot; when the last is gone it is free again."""
     ring, reader = pair(tmp_path, budget=SMALLEST_SHARED_BYTES)
-    piece = np.frombuffer(reader.view(placed(ring, 5)), np.uint8).reshape(SIDE, SIDE)[10:20, 3:]
+    piece = np.frombuffer(viewed(reader, placed(ring, 5)), np.uint8).reshape(SIDE, SIDE)[10:20, 3:]
     tell(reader, ring)
     assert ring.place(frame(6)) is None
     assert (piece == 5).all()
@@ -92,7 +96,7 @@ def test_frame_that_never_arrived_gives_its_slot_back(tmp_path: Path) -> None:
     """A later frame that was seen shows that the earlier one's message was lost."""
     ring, reader = pair(tmp_path)
     lost, arrived = placed(ring, 1), placed(ring, 2)
-    view = reader.view(arrived)
+    view = viewed(reader, arrived)
     tell(reader, ring)
     assert ring.lent == 1
     assert placed(ring, 3).index == lost.index
@@ -102,9 +106,9 @@ def test_frame_that_never_arrived_gives_its_slot_back(tmp_path: Path) -> None:
 def test_lost_lease_costs_nothing_in_the_end(tmp_path: Path) -> None:
     """Each lease tells the whole state: the next one frees what the lost one would have freed."""
     ring, reader = pair(tmp_path)
-    reader.view(placed(ring, 1))
+    viewed(reader, placed(ring, 1))
     assert reader.lease() is not None
-    reader.view(placed(ring, 2))
+    viewed(reader, placed(ring, 2))
     tell(reader, ring)
     assert ring.lent == 0
 
@@ -119,11 +123,35 @@ def test_overwritten_slot_is_lost(tmp_path: Path) -> None:
     """Another frame's stamp in the slot: the message is refused instead of the wrong picture judged."""
     ring, reader = pair(tmp_path)
     earlier = placed(ring, 1)
-    reader.view(earlier)
+    viewed(reader, earlier)
     tell(reader, ring)
     assert placed(ring, 2).index == earlier.index
     with pytest.raises(SlotLost, match="holds frame 2 of the ring and not 1"):
-        reader.view(earlier)
+        viewed(reader, earlier)
+
+
+def test_slot_that_is_written_while_it_is_read_is_not_whole(tmp_path: Path) -> None:
+    """A lease that is wrong frees a slot in use: whoever asks after reading learns it."""
+    ring, reader = pair(tmp_path)
+    pixels = reader.pixels(placed(ring, 1))
+    pixels.require_whole()
+    lease = reader.lease()
+    assert lease is not None
+    ring.follow(dataclasses.replace(lease, held=()))
+    placed(ring, 2)
+    assert set(bytes(pixels.view)) == {2}
+    with pytest.raises(SlotLost, match="holds frame 2 of the ring and not 1"):
+        pixels.require_whole()
+
+
+def test_lease_from_the_future_frees_nothing(tmp_path: Path) -> None:
+    """Nobody can have seen a frame that was never placed; the slots stay lent."""
+    ring, reader = pair(tmp_path)
+    viewed(reader, placed(ring, 1))
+    lease = reader.lease()
+    assert lease is not None
+    ring.follow(dataclasses.replace(lease, seen=2, held=()))
+    assert (ring.lent, ring.unseen) == (1, True)
 
 
 def test_half_written_slot_is_lost(tmp_path: Path) -> None:
@@ -134,7 +162,7 @@ def test_half_written_slot_is_lost(tmp_path: Path) -> None:
     with file.open("r+b") as memory:
         memory.write(bytes(8))
     with pytest.raises(SlotLost, match="holds frame 0"):
-        reader.view(slot)
+        viewed(reader, slot)
 
 
 def test_slot_that_was_removed_is_lost(tmp_path: Path) -> None:
@@ -143,7 +171,7 @@ def test_slot_that_was_removed_is_lost(tmp_path: Path) -> None:
     slot = placed(ring, 1)
     ring.close()
     with pytest.raises(SlotLost, match="cannot be mapped"):
-        reader.view(slot)
+        viewed(reader, slot)
 
 
 def test_reader_that_cannot_map_frees_nothing(tmp_path: Path) -> None:
@@ -153,7 +181,7 @@ def test_reader_that_cannot_map_frees_nothing(tmp_path: Path) -> None:
     tell(reader, ring)
     for value in (1, 2):
         with pytest.raises(SlotLost, match="cannot be mapped"):
-            reader.view(placed(ring, value))
+            viewed(reader, placed(ring, value))
         tell(reader, ring)
     assert "elsewhere" in reader.refusal
     assert ring.place(frame(3)) is None
@@ -168,12 +196,12 @@ def test_next_camera_after_an_unreadable_ring_is_tried_again(tmp_path: Path) -> 
     gone = placed(ring, 1)
     ring.close()
     with pytest.raises(SlotLost, match="cannot be mapped"):
-        reader.view(gone)
+        viewed(reader, gone)
     restarted = FrameRing(ring_stem(tmp_path, "ipc://camera"), TWO_FRAMES)
     reader.came_through_socket()
     tell(reader, restarted)
     for value in (2, 3, 4):
-        assert set(bytes(reader.view(placed(restarted, value)))) == {value}
+        assert set(bytes(viewed(reader, placed(restarted, value)))) == {value}
         tell(reader, restarted)
     assert reader.refusal == ""
 
@@ -182,7 +210,7 @@ def test_slot_smaller_than_its_frame_is_lost(tmp_path: Path) -> None:
     """A length beyond the file is refused before anything is read."""
     ring, reader = pair(tmp_path)
     with pytest.raises(SlotLost, match="smaller than"):
-        reader.view(dataclasses.replace(placed(ring, 1), length=TWO_FRAMES))
+        viewed(reader, dataclasses.replace(placed(ring, 1), length=TWO_FRAMES))
 
 
 def test_slot_of_another_reader_is_lost(tmp_path: Path) -> None:
@@ -190,23 +218,23 @@ def test_slot_of_another_reader_is_lost(tmp_path: Path) -> None:
     ring, _ = pair(tmp_path)
     other = RingReader("line1", ring_stem(tmp_path, "ipc://camera"))
     with pytest.raises(SlotLost, match="another reader"):
-        other.view(placed(ring, 1))
+        viewed(other, placed(ring, 1))
 
 
 def test_new_reader_gets_a_ring_of_its_own(tmp_path: Path) -> None:
     """After a restart of the detector nothing of the old leases counts, and old views stay whole."""
     ring, reader = pair(tmp_path, budget=SMALLEST_SHARED_BYTES)
-    old_view = reader.view(placed(ring, 1))
+    old_view = viewed(reader, placed(ring, 1))
     restarted = RingReader("line1", ring_stem(tmp_path, "ipc://camera"))
     tell(restarted, ring)
-    assert set(bytes(restarted.view(placed(ring, 2)))) == {2}
+    assert set(bytes(viewed(restarted, placed(ring, 2)))) == {2}
     assert set(bytes(old_view)) == {1}
 
 
 def test_lease_of_an_earlier_ring_frees_nothing(tmp_path: Path) -> None:
     """What the reader had seen of the old ring says nothing of the new one's slots."""
     ring, reader = pair(tmp_path)
-    reader.view(placed(ring, 1))
+    viewed(reader, placed(ring, 1))
     late = reader.lease()
     assert late is not None
     ring.close()
@@ -221,10 +249,10 @@ def test_larger_images_wait_for_the_slots_in_use(tmp_path: Path) -> None:
     ring, reader = pair(tmp_path, budget=2 * TWO_FRAMES)
     small = placed(ring, 1)
     assert ring.place(frame(2, rows=2 * SIDE)) is None
-    assert set(bytes(reader.view(small))) == {1}
+    assert set(bytes(viewed(reader, small))) == {1}
     tell(reader, ring)
-    assert set(bytes(reader.view(placed(ring, 2, rows=2 * SIDE)))) == {2}
-    assert set(bytes(reader.view(placed(ring, 3)))) == {3}
+    assert set(bytes(viewed(reader, placed(ring, 2, rows=2 * SIDE)))) == {2}
+    assert set(bytes(viewed(reader, placed(ring, 3)))) == {3}
 
 
 def test_last_frame_is_unseen_until_the_reader_says_so(tmp_path: Path) -> None:
@@ -232,7 +260,7 @@ def test_last_frame_is_unseen_until_the_reader_says_so(tmp_path: Path) -> None:
     ring, reader = pair(tmp_path)
     slot = placed(ring, 1)
     assert ring.unseen
-    view = reader.view(slot)
+    view = viewed(reader, slot)
     tell(reader, ring)
     assert not ring.unseen
     del view
@@ -321,7 +349,7 @@ class Line(RuleBasedStateMachine):
     def read_a_message(self) -> None:
         slot, value, ring, holder = self._on_the_way.pop(0)
         try:
-            self._views.append((self._reader.view(slot), value))
+            self._views.append((viewed(self._reader, slot), value))
         except SlotLost:
             # Only what one side sent, or was lent, before it started anew may be lost.
             assert ring is not self._ring or holder is not self._reader
