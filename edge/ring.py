@@ -108,7 +108,7 @@ class FrameRing:
         """Take back what the holder is done with; a new holder gets a ring of its own."""
         if lease.holder != self._holder:
             self._start_anew(lease.holder)
-        if lease.ring != self._ring:
+        if lease.ring != self._ring or lease.seen > self._stamp:
             # Of another ring, or from a reader that is wrong: it cannot have seen what was never placed.
             return
         self._seen = lease.seen
