@@ -117,6 +117,10 @@ class Transfer:
 class Sending(Protocol):
     """One way to send frames."""
 
+    @property
+    def shared(self) -> int:
+        """Frames that went through shared memory so far."""
+
     def open(self) -> None:
         """Wait for the other end."""
 
@@ -176,6 +180,7 @@ def _send(load: Load, directory: Path, result: Connection) -> None:
         pacing = _Pacing(load, sending, control)
         sending.open()
         pacing.pass_frames(_WARM_UP)
+        shared_before = sending.shared
         control.send(_START)
         before = usage()
         begun = time.monotonic()
@@ -183,7 +188,10 @@ def _send(load: Load, directory: Path, result: Connection) -> None:
         seconds = time.monotonic() - begun
         control.send(_STOP)
         used = usage().since(before, began_mb)
+        shared = sending.shared - shared_before
         sending.close()
+        if load.way == "shared" and shared != pacing.sent:
+            raise RuntimeError(f"only {shared} of {pacing.sent} frames went through shared memory")
         result.send((pacing.sent, seconds, used, pacing.latencies_ms))
 
 
@@ -302,6 +310,11 @@ class _ProductSender:
         log = configure_logging("camera")
         ring = FrameRing(_stem(directory), _RING_BYTES) if shared else None
         self._sink = FrameSink(publisher, heart, log, buffer_bytes=_RING_BYTES, ring=ring)
+        self._counters = heart.counters
+
+    @property
+    def shared(self) -> int:
+        return self._counters["shared"]
 
     def open(self) -> None:
         while not self._sink.heard:
@@ -328,6 +341,8 @@ class _ProductReceiver:
 
 
 class _PlainSender:
+    shared = 0
+
     def __init__(self, sockets: Sockets, directory: Path, *, pickled: bool) -> None:
         self._socket = sockets.watched_publisher(f"ipc://{directory}/frames", FRAME_HWM)
         self._pickled = pickled

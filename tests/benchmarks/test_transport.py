@@ -43,6 +43,17 @@ def test_nothing_is_left_in_shared_memory(runtime_dir: Path) -> None:
     assert list(Path("/dev/shm").glob(f"alfa-{runtime_dir.name}*")) == []
 
 
+def test_transfer_that_is_not_what_it_is_called_fails(runtime_dir: Path) -> None:
+    """Frames that went through the socket are no figure of shared memory; nothing is left of them either."""
+    in_the_way = Path("/dev/shm") / f"alfa-{runtime_dir.name}-left"
+    in_the_way.mkdir()
+    try:
+        with pytest.raises(RuntimeError, match="an end of the transfer failed"):
+            transfer(Load("shared", 600, 640, seconds=0.05), runtime_dir)
+    finally:
+        in_the_way.rmdir()
+
+
 def test_rate_is_held() -> None:
     """15 of 30 frames in a second are half the rate, and the cores follow from the frames that were sent."""
     load = Load("shared", 1, 1, seconds=1.0, rate_hz=30)

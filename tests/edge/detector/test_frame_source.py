@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from edge.sockets import FRAME_HWM, Socket, Sockets
 SIDE = 1024
 BUDGET = 2 * SIDE * SIDE
 MOST_BEFORE_SHARED = 100
+UNHURRIED_S = 0.2
 
 
 @dataclass
@@ -169,10 +171,17 @@ def test_frame_whose_slot_is_gone_is_named(line: Line) -> None:
 def test_last_frames_of_an_ending_camera_arrive(line: Line) -> None:
     """The camera keeps its files until the detector has them, and then leaves none."""
     source, socket = line.detector()
-    shared_frame(line, source, socket, 1)
-    line.send(2)
-    frames = [next_frame(source, socket)]
+    held = shared_frame(line, source, socket, 1)
+    shared_before = line.shared
+    line.send(2)  # into a slot that the detector has not mapped yet, as it holds the other one
+    assert line.shared == shared_before + 1
+    ending = threading.Thread(target=line.sink.close)
+    ending.start()
+    # A camera that does not wait for the detector has ended by then, and its files are gone.
+    ending.join(UNHURRIED_S)
+    assert (next_frame(source, socket).pixels == 2).all()
     source.tell()
-    line.sink.close()
-    assert (frames[0].pixels == 2).all()
+    ending.join(10)
+    assert not ending.is_alive()
+    assert (held.pixels == 1).all()
     assert list(line.stem.parent.glob("alfa-*")) == []
