@@ -233,8 +233,14 @@ def test_a_change_does_not_overtake_verdicts_that_came_before_it_was_written() -
     with slow_plc(heartbeat_ms=10_000) as plc, driven(plc) as driver:
         next_event(driver)
         driver.resume()
-        # A read and a write each to connect and to beat, a change each: then nothing for ten seconds.
-        fed_until(driver, lambda: len(plc.requests) == 10)
+        # Both lines are shown, and read twice: at the connection and with the only beat for ten seconds.
+        fed_until(
+            driver,
+            lambda: (
+                plc.requests.count(None) == 4
+                and not any(image[-1].fault for image in map(plc.images, LINES.values()))
+            ),
+        )
         plc.hold()
         driver.tell("line2", verdict(1))
         assert plc.is_held.wait(10)
