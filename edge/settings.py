@@ -161,7 +161,9 @@ class DetectorSettings(_Table):
     """Batches, queues and pictures of every detector."""
 
     max_batch: int = Field(8, ge=1, le=256, description="frames judged at once, across lines")
-    batch_wait_ms: float = Field(5.0, ge=0, le=1000, description="wait for more frames to fill a batch")
+    batch_wait_ms: float = Field(
+        5.0, ge=0, le=1000, description="wait for other lines' frames to fill a batch"
+    )
     queue: int = Field(64, ge=1, le=10_000, description="frames of one line that may wait")
     history: int = Field(1000, ge=1, le=100_000, description="verdicts of a line kept for replay")
     map_every_ok: int = Field(20, ge=1, le=100_000, description="picture for every n-th OK part")

@@ -153,12 +153,13 @@ class FrameQueues:
     def take(self, most: int, wait_s: float) -> list[Prepared]:
         """Up to `most` prepared frames, the lines taking turns; blocks until there is one.
 
-        Once there is one, waits at most `wait_s` seconds for more. Empty once the queues are closed.
+        Once there is one, waits at most `wait_s` seconds for more: for those of other lines, because the next
+        part of a line that has one here is a whole period away. Empty once the queues are closed.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._ready() > 0)
             # A prepared frame gives way to none but a newer prepared one, so there is still one afterwards.
-            self._changed.wait_for(lambda: self._closed or self._ready() >= most, timeout=wait_s)
+            self._changed.wait_for(lambda: self._closed or self._is_full(most), timeout=wait_s)
             if self._closed:
                 return []
             self._in_hand = [
@@ -199,6 +200,9 @@ class FrameQueues:
 
     def _can_begin(self) -> bool:
         return any(queue.can_begin for queue in self._queues.values())
+
+    def _is_full(self, most: int) -> bool:
+        return self._ready() >= most or all(queue.ready > 0 for queue in self._queues.values())
 
     def _ready(self) -> int:
         return sum(queue.ready for queue in self._queues.values())

@@ -275,19 +275,29 @@ def test_closing_ends_the_preparing(make_frame: MakeFrame) -> None:
 
 
 def test_a_batch_waits_for_more_frames(make_frame: MakeFrame) -> None:
-    """A frame that comes within the waiting time is in the same batch."""
-    queues = queues_of(line1=LineQueue(9, "every"))
+    """A frame of another line that comes within the waiting time is in the same batch."""
+    queues = queues_of(line1=LineQueue(9, "every"), line2=LineQueue(9, "every"))
     queues.put(make_frame(0))
     prepare_all(queues, 1)
 
     def one_more() -> None:
-        queues.put(make_frame(1))
+        queues.put(make_frame(1, line="line2"))
         prepare_all(queues, 1)
 
     second = threading.Thread(target=one_more)
     second.start()
-    assert taken_seqs(queues.take(most=2, wait_s=30)) == [0, 1]
+    assert taken_seqs(queues.take(most=3, wait_s=30)) == [0, 1]
     second.join()
+
+
+def test_a_batch_with_a_frame_of_every_line_does_not_wait(make_frame: MakeFrame) -> None:
+    """A line alone has nobody to wait for; its own next part is a period away."""
+    queues = queues_of(line1=LineQueue(9, "every"))
+    queues.put(make_frame(0))
+    prepare_all(queues, 1)
+    begun = time.monotonic()
+    assert taken_seqs(queues.take(most=8, wait_s=30)) == [0]
+    assert time.monotonic() - begun < 10
 
 
 def test_closing_gives_back_what_waits(make_frame: MakeFrame) -> None:
