@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from alfa.inspector import Inspection
-from edge.messages import MAX_JPEG_BYTES, AnomalyMap, FaultReason, Frame, MapHeader, Result, Verdict
+from edge.messages import MAX_JPEG_BYTES, AnomalyMap, FaultReason, Frame, MapHeader, Result, SlotLost, Verdict
 
 # A part that found no room or came too late has pixels too, but encoding them would deepen the overload.
 _FAULTS_WITH_PICTURE = frozenset({FaultReason.NON_FINITE, FaultReason.MODEL_ERROR})
@@ -60,7 +60,17 @@ def picture(
         captured_height=captured_height,
         captured_width=captured_width,
     )
-    return AnomalyMap(header, values, encode_jpeg(frame, quality))
+    return AnomalyMap(header, values, _whole_jpeg(frame, quality))
+
+
+def _whole_jpeg(frame: Frame, quality: int) -> bytes:
+    """Of this part's pixels, or empty: a picture of another part would be worse than none."""
+    jpeg = encode_jpeg(frame, quality)
+    try:
+        frame.require_whole()
+    except SlotLost:
+        return b""
+    return jpeg
 
 
 def encode_jpeg(frame: Frame, quality: int) -> bytes:

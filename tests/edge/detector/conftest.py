@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from alfa.errors import AlfaError
 from alfa.prompting.promptset import PromptSet, to_toml
 from alfa.settings import ModelSettings
+from edge.detector.frame_source import SharedFrame
 from edge.detector.service import DetectorService
 from edge.lifecycle import Lifecycle
 from edge.messages import (
@@ -25,7 +26,9 @@ from edge.messages import (
     Beat,
     Frame,
     FrameHeader,
+    Lease,
     ServiceState,
+    SlotRef,
     Verdict,
     decode_beat,
     decode_map,
@@ -33,10 +36,47 @@ from edge.messages import (
     encode_frame,
     frame_topic,
 )
+from edge.ring import SMALLEST_SHARED_BYTES, FrameRing, RingReader
 from edge.settings import Settings, load_settings
 from edge.sockets import VERDICT_HWM, Socket, Sockets, receive, send
 
 _PATIENCE_S = 30.0
+_SHARED_SIDE = 1024
+
+
+class _ReusedSlot:
+    """A frame in shared memory whose slot the camera may write again, as it never should while it is lent."""
+
+    def __init__(self, stem: Path, header: FrameHeader) -> None:
+        self._ring = FrameRing(stem, SMALLEST_SHARED_BYTES)
+        self._reader = RingReader(header.line, stem)
+        self._ring.follow(self._lease())
+        shared = self._reader.pixels(self._place(3))
+        pixels = np.frombuffer(shared.view, np.uint8).reshape(_SHARED_SIDE, _SHARED_SIDE, 1)
+        layout = replace(header, height=_SHARED_SIDE, width=_SHARED_SIDE, channels=1, colour="grey")
+        self.frame = SharedFrame(layout, pixels, shared)
+
+    def overwrite(self) -> None:
+        """Put another part's pixels into the slot."""
+        self._ring.follow(replace(self._lease(), held=()))
+        self._place(4)
+
+    def _lease(self) -> Lease:
+        lease = self._reader.lease()
+        assert lease is not None
+        return lease
+
+    def _place(self, grey: int) -> SlotRef:
+        slot = self._ring.place(np.full((_SHARED_SIDE, _SHARED_SIDE, 1), grey, np.uint8))
+        assert slot is not None
+        return slot
+
+
+@pytest.fixture
+def reused(tmp_path: Path, make_frame: Callable[..., Frame]) -> tuple[Frame, Callable[[], None]]:
+    """A frame of 1024 x 1024 grey pixels, and what puts another part's pixels into its slot."""
+    slot = _ReusedSlot(tmp_path / "alfa", make_frame(0).header)
+    return slot.frame, slot.overwrite
 
 
 @pytest.fixture

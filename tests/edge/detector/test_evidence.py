@@ -14,6 +14,10 @@ from edge.detector.evidence import PictureChooser, encode_jpeg, picture
 from edge.messages import FaultReason, Frame, Result, Verdict
 
 MakeFrame = Callable[..., Frame]
+# A frame in shared memory, and what puts another part's pixels into its slot.
+ReusedSlot = tuple[Frame, Callable[[], None]]
+
+
 RGB = (200, 60, 30)
 
 
@@ -73,3 +77,11 @@ def test_pixels_that_jpeg_cannot_hold_give_no_picture(make_frame: MakeFrame) -> 
     frame = make_frame(0)
     header = replace(frame.header, height=1, width=65535)
     assert encode_jpeg(Frame(header, np.zeros((1, 65535, 3), np.uint8)), 90) == b""
+
+
+def test_a_picture_shows_its_part_or_nothing(reused: ReusedSlot) -> None:
+    """Pixels that another part has overwritten are not sent as this one's."""
+    frame, overwrite = reused
+    assert picture(frame, verdict(Result.NG), None, (0.0, 0.5), 90).jpeg
+    overwrite()
+    assert picture(frame, verdict(Result.NG), None, (0.0, 0.5), 90).jpeg == b""

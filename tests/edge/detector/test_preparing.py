@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alfa.backbone import Backbone
-from edge.detector.frame_source import SharedFrame
 from edge.detector.preparing import Preparer, Refusal
 from edge.messages import FaultReason, Frame
-from edge.ring import SMALLEST_SHARED_BYTES, FrameRing, RingReader
 
 MakeFrame = Callable[..., Frame]
+# A frame in shared memory, and what puts another part's pixels into its slot.
+ReusedSlot = tuple[Frame, Callable[[], None]]
 
 
 @pytest.fixture
@@ -64,26 +63,11 @@ def test_pixels_that_are_no_image_of_their_colour_are_refused(
     assert "does not fit 8-bit grey" in refusal.detail
 
 
-def test_pixels_that_became_another_parts_are_refused(
-    preparer: Preparer, make_frame: MakeFrame, tmp_path: Path
-) -> None:
+def test_pixels_that_became_another_parts_are_refused(preparer: Preparer, reused: ReusedSlot) -> None:
     """A frame whose slot was written meanwhile is no picture of its part; one that is whole is prepared."""
-    ring = FrameRing(tmp_path / "alfa", SMALLEST_SHARED_BYTES)
-    reader = RingReader("line1", tmp_path / "alfa")
-    first = reader.lease()
-    assert first is not None
-    ring.follow(first)
-    side = 1024
-    slot = ring.place(np.full((side, side, 1), 3, np.uint8))
-    assert slot is not None
-    shared = reader.pixels(slot)
-    header = replace(make_frame(0).header, height=side, width=side, channels=1, colour="grey")
-    frame = SharedFrame(header, np.frombuffer(shared.view, np.uint8).reshape(side, side, 1), shared)
+    frame, overwrite = reused
     assert preparer.prepare(frame).refusal is None
-    wrong = reader.lease()
-    assert wrong is not None
-    ring.follow(replace(wrong, held=()))
-    assert ring.place(np.full((side, side, 1), 4, np.uint8)) is not None
+    overwrite()
     assert preparer.prepare(frame).refusal == Refusal(
         FaultReason.UNDECODABLE, "slot 0 holds frame 2 of the ring and not 1"
     )
