@@ -133,15 +133,13 @@ class Teaching:
         numbers = next(iter(self._left_out.values())).numbers
         kept = {level: parts.tokens() for level, parts in self._left_out.items()}
         one_by_one = [dict(zip(kept, part, strict=True)) for part in zip(*kept.values(), strict=True)]
-        if self._images == 1:
-            return float(_distances_within(one_by_one[0], self._shown.grids[0]).mean())
         left_out = [
             _distances_to_others(part, number, upright)
             for number, part in zip(numbers, one_by_one, strict=True)
             if _others_are_kept(number, upright)
         ]
         if not left_out:
-            # A cap so small that one part has all its rows.
+            # A single part, or a cap so small that one part has all its rows.
             return float(_distances_within(one_by_one[0], self._shown.grids[0]).mean())
         return float(torch.cat(left_out).mean())
 

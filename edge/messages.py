@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
@@ -458,10 +458,7 @@ def decode_lease(parts: Sequence[Part]) -> Lease:
     Raises:
         DecodeError: one of its subclasses.
     """
-    topic, packed = _expect(parts, 2)
-    lease = _unpack(packed, Lease)
-    _check_topic(topic, lease_topic(lease.line))
-    return lease
+    return _decode_header(parts, Lease, lambda lease: lease_topic(lease.line))
 
 
 def encode_verdict(verdict: Verdict) -> list[Part]:
@@ -475,9 +472,7 @@ def decode_verdict(parts: Sequence[Part]) -> Verdict:
     Raises:
         DecodeError: one of its subclasses.
     """
-    topic, packed = _expect(parts, 2)
-    verdict = _unpack(packed, Verdict)
-    _check_topic(topic, verdict_topic(verdict.line))
+    verdict = _decode_header(parts, Verdict, lambda verdict: verdict_topic(verdict.line))
     _check_judged(verdict)
     return verdict
 
@@ -516,10 +511,7 @@ def decode_beat(parts: Sequence[Part]) -> Beat:
     Raises:
         DecodeError: one of its subclasses.
     """
-    topic, packed = _expect(parts, 2)
-    beat = _unpack(packed, Beat)
-    _check_topic(topic, beat_topic(beat.service, beat.line))
-    return beat
+    return _decode_header(parts, Beat, lambda beat: beat_topic(beat.service, beat.line))
 
 
 def encode_replay_request(request: ReplayRequest) -> list[Part]:
@@ -533,10 +525,7 @@ def decode_replay_request(parts: Sequence[Part]) -> ReplayRequest:
     Raises:
         DecodeError: one of its subclasses.
     """
-    topic, packed = _expect(parts, 2)
-    request = _unpack(packed, ReplayRequest)
-    _check_topic(topic, replay_topic(request.line))
-    return request
+    return _decode_header(parts, ReplayRequest, lambda request: replay_topic(request.line))
 
 
 def encode_replay(line: str, published: Iterable[Sequence[Part]]) -> list[Part]:
@@ -629,6 +618,16 @@ def _check_judged(verdict: Verdict) -> None:
     score, threshold = judged
     if verdict.result is Result.OK and score > threshold:
         raise MalformedHeader(f"score: {score} above threshold {threshold} beside result OK")
+
+
+def _decode_header(
+    parts: Sequence[Part], kind: type[_Header], topic_of: Callable[[_Header], bytes]
+) -> _Header:
+    """The header of a message that has nothing beside it, under the topic that it names itself."""
+    topic, packed = _expect(parts, 2)
+    header = _unpack(packed, kind)
+    _check_topic(topic, topic_of(header))
+    return header
 
 
 def _check_topic(topic: Part, expected: bytes) -> None:
