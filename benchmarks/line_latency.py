@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.line_figures import Overhead, Percentiles, overheads
 from benchmarks.line_pictures import write_pictures
-from benchmarks.line_plant import LinePlan, ModelName, Plant, Received, Value
+from benchmarks.line_plant import FREE_RUNNING, LinePlan, ModelName, Plant, Received, Value
 from benchmarks.suite import Benchmark, Effort, Row
 
 _LINE = "line"
@@ -28,7 +28,6 @@ _TARGET = "<= 10"
 # Of the rate that the machine sustains: a line is laid out with some room.
 _LOAD = 0.7
 _SETTLE_S, _SUSTAINED_S = 2.0, 6.0
-_FREE_RUNNING: dict[str, Value] = {"overload": "latest", "free_running": True}
 
 
 def run(effort: Effort) -> list[Row]:
@@ -64,7 +63,7 @@ def _measured(model: ModelName, rate_hz: float, seconds: float) -> list[Overhead
 def _sustained_hz(model: ModelName, seconds: float) -> float:
     """Parts a second that one line gets judged when its camera is faster and only the newest counts."""
     with tempfile.TemporaryDirectory(prefix="line-") as directory:
-        received = _received(Path(directory), model, _RATE_HZ, seconds, _FREE_RUNNING)
+        received = _received(Path(directory), model, _RATE_HZ, seconds, FREE_RUNNING)
     return len(overheads(received)) / seconds
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.line_figures import Percentiles, overheads
-from benchmarks.line_plant import LinePlan, ModelName, Plant, Value
+from benchmarks.line_plant import FREE_RUNNING, LinePlan, ModelName, Plant, Value
 from benchmarks.line_resources import resources_of
 from benchmarks.suite import Benchmark, Effort, Row
 from edge.processes import ProcessSpec
@@ -27,7 +27,6 @@ _SETTLE_S = 2.0
 _THREADS = 2
 _SHARED_LINES = 4
 _FEEDER = "cameras"
-_FREE_RUNNING: dict[str, Value] = {"overload": "latest", "free_running": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def measured(
     # Never opened: the feeder stands in for all cameras.
     source: dict[str, Value] = {"kind": "synthetic"}
     names = [f"line{number}" for number in range(lines)]
-    plan = LinePlan(dict.fromkeys(names, source), model, detectors, threads, line_keys=_FREE_RUNNING)
+    plan = LinePlan(dict.fromkeys(names, source), model, detectors, threads, line_keys=FREE_RUNNING)
     with tempfile.TemporaryDirectory(prefix="line-") as directory, Plant(Path(directory), plan) as plant:
         plant.start_results()
         plant.start_detectors()

@@ -24,6 +24,8 @@ from edge.sockets import VERDICT_HWM, Socket, Sockets, receive
 ModelName = Literal["tiny", "alfa-mini"]
 Value = str | int | float | bool
 
+# Keys of a line whose camera is faster than the detector: only the newest part counts, none is a FAULT.
+FREE_RUNNING: dict[str, Value] = {"overload": "latest", "free_running": True}
 READY_TIMEOUT_S = 180.0
 # Alarms and banks are not measured here: any prompt set of the project will do.
 _PROMPTS = "metal_plate"
