@@ -33,7 +33,8 @@ demo: $(VENV)/.installed  ## a synthetic line from camera to PLC, pictures in ./
 	$(BIN)/edge-demo --output $(OUTPUT)
 
 test: lint  ## lint, types and all tests
-	$(BIN)/pytest
+# Most tests wait for processes and sockets, not for the processor.
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.installed-dev  ## ruff and mypy strict
 	$(BIN)/ruff check .
