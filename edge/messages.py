@@ -42,14 +42,19 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 _REPLAY_TOPIC = re.compile(f"replay/{NAME_PATTERN.strip('^$')}/".encode())
 _MAX_HEADER_ITEMS = 4096
 _SHARED_FRAME_PARTS = 4
+_LONGEST_SHOWN = 80  # characters of what an outsider sent, in an error that is logged
 
 Part: TypeAlias = bytes | memoryview
 Line: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
 Text: TypeAlias = Annotated[str, Field(max_length=LONGEST_TEXT)]
 PartId: TypeAlias = Annotated[str, Field(max_length=LONGEST_PART_ID)]
+CounterName: TypeAlias = Annotated[str, Field(max_length=64)]
 Hash: TypeAlias = Annotated[str, Field(max_length=64)]
 # SQLite and most PLC tools know signed 64-bit integers only.
 Counter: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Whole: TypeAlias = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
+# NaN becomes NULL in SQLite and no valid JSON at all; text that looks like a number is none.
+Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 class Result(StrEnum):
@@ -242,11 +247,11 @@ class Frame:
 class Region:
     """Where the map is above its threshold, in pixels of the image as captured."""
 
-    x: int
-    y: int
-    width: int
-    height: int
-    area: int
+    x: Annotated[int, Field(strict=True, ge=0, lt=MAX_SIDE)]
+    y: Annotated[int, Field(strict=True, ge=0, lt=MAX_SIDE)]
+    width: Annotated[int, Field(strict=True, ge=1, le=MAX_SIDE)]
+    height: Annotated[int, Field(strict=True, ge=1, le=MAX_SIDE)]
+    area: Annotated[int, Field(strict=True, ge=1, le=MAX_SIDE**2)]
 
 
 @with_config(_LENIENT)
@@ -255,7 +260,7 @@ class Reason:
     """A descriptor of an anomaly and its cosine similarity to the image (Sec. 5.4)."""
 
     text: Text
-    similarity: float
+    similarity: Number
 
 
 @with_config(_LENIENT)
@@ -263,11 +268,11 @@ class Reason:
 class Timings:
     """Milliseconds a frame spent in each stage; `total` runs from capture to publication."""
 
-    queue: float = 0.0
-    preprocess: float = 0.0
-    infer: float = 0.0
-    post: float = 0.0
-    total: float = 0.0
+    queue: Number = 0.0
+    preprocess: Number = 0.0
+    infer: Number = 0.0
+    post: Number = 0.0
+    total: Number = 0.0
 
 
 @with_config(_LENIENT)
@@ -282,11 +287,11 @@ class Verdict:
     result: Result
     fault: FaultReason = FaultReason.NONE
     detail: Text = ""
-    score: float | None = None
-    threshold: float | None = None
+    score: Number | None = None
+    threshold: Number | None = None
     calibrated: bool = False
-    s_global: float | None = None
-    s_local_max: float | None = None
+    s_global: Number | None = None
+    s_local_max: Number | None = None
     side_was_empty: bool = False  # a side would have lost all its prompts and kept them all (Sec. 4.2)
     region: Region | None = None
     reasons: Annotated[tuple[Reason, ...], Field(max_length=16)] = ()
@@ -319,8 +324,8 @@ class MapHeader:
     result: Result
     height: Annotated[int, Field(ge=0, le=MAX_MAP_SIDE)]
     width: Annotated[int, Field(ge=0, le=MAX_MAP_SIDE)]
-    median: float = 0.0
-    threshold: float = 0.5
+    median: Number = 0.0
+    threshold: Number = 0.5
     dtype: Literal["float16"] = "float16"
     # Of the image as captured, in which the verdict's region is told; the picture may be smaller. 0: unknown.
     captured_height: Annotated[int, Field(ge=0, le=MAX_SIDE)] = 0
@@ -350,7 +355,7 @@ class Beat:
     line: Line
     state: ServiceState
     epoch: Counter
-    counters: Annotated[dict[str, int], Field(max_length=128)]
+    counters: Annotated[dict[CounterName, Whole], Field(max_length=128)]
     last_seq: Annotated[int, Field(ge=-1, lt=2**63)] = -1
     last_error: Text = ""
     wall_ns: Counter = 0
@@ -549,7 +554,7 @@ def decode_replay(parts: Sequence[Part]) -> list[Verdict]:
         raise WrongParts("no parts in a replay")
     # A replay without verdicts has no header to compare its topic with.
     if not _REPLAY_TOPIC.fullmatch(parts[0]):
-        raise WrongTopic(f"topic {bytes(parts[0][:80])!r} is no replay's")
+        raise WrongTopic(f"topic {bytes(parts[0][:_LONGEST_SHOWN])!r} is no replay's")
     verdicts = [_unpack(packed, Verdict) for packed in parts[1:]]
     for verdict in verdicts:
         _check_topic(parts[0], replay_topic(verdict.line))
@@ -574,12 +579,13 @@ def _unpack(packed: Part, kind: type[_Header]) -> _Header:
     fields = _unpack_map(packed)
     # The version comes first: a later protocol may differ in every other field.
     if fields.get("v") != VERSION:
-        raise UnknownVersion(f"version {fields.get('v')!r}; this side speaks {VERSION}")
+        version = repr(fields.get("v"))[:_LONGEST_SHOWN]
+        raise UnknownVersion(f"version {version}; this side speaks {VERSION}")
     try:
         header: _Header = _ADAPTERS[kind].validate_python(fields)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in found["loc"])
+        where = ".".join(str(part) for part in found["loc"])[:_LONGEST_SHOWN]
         raise MalformedHeader(f"{where}: {found['msg']}") from error
     return header
 
@@ -612,7 +618,7 @@ def _check_judged(verdict: Verdict) -> None:
         raise MalformedHeader(f"fault: {verdict.fault} beside result {verdict.result}")
     judged: list[float] = []
     for name, value in (("score", verdict.score), ("threshold", verdict.threshold)):
-        if value is None or not math.isfinite(value):
+        if value is None:
             raise MalformedHeader(f"{name}: {value} beside result {verdict.result}")
         judged.append(value)
     score, threshold = judged
@@ -632,7 +638,7 @@ def _decode_header(
 
 def _check_topic(topic: Part, expected: bytes) -> None:
     if bytes(topic) != expected:
-        raise WrongTopic(f"topic {bytes(topic[:80])!r} but the header says {expected!r}")
+        raise WrongTopic(f"topic {bytes(topic[:_LONGEST_SHOWN])!r} but the header says {expected!r}")
 
 
 def _expect(parts: Sequence[Part], count: int) -> Sequence[Part]:
