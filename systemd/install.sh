@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Puts the inspector on this machine, or a newer one in its place: program, user, units, first config.
+# Configuration, prompts, banks and the record are never overwritten; `uninstall` leaves them too.
+#   sudo systemd/install.sh [install | uninstall]      PYTHON=python3.12 WHEELS=directory for other choices
+set -euo pipefail
+
+HERE=$(cd "$(dirname "$0")" && pwd)
+SOURCE=$(dirname "$HERE")
+PREFIX=/opt/alfa-inspector
+CONFIG=/etc/alfa-inspector
+STATE=/var/lib/alfa-inspector
+UNITS=/etc/systemd/system
+PYTHON=${PYTHON:-python3}
+WHEELS=${WHEELS:-}
+
+die() { echo "error: $*" >&2; exit 2; }
+
+check() {
+    [ "$(id -u)" = 0 ] || die "must run as root: sudo $0"
+    command -v systemctl >/dev/null || die "there is no systemd on this machine"
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+        die "$PYTHON is missing or older than 3.11; say which to use: PYTHON=python3.12 $0"
+    "$PYTHON" -c 'import ensurepip' 2>/dev/null ||
+        die "no venv module for $PYTHON; on Debian and Ubuntu: apt install python3-venv"
+}
+
+# Beside the old one first: an installation that fails half-way leaves what runs alone.
+install_program() {
+    local fresh=$PREFIX.new
+    rm -rf "$fresh"
+    "$PYTHON" -m venv "$fresh"
+    if [ -n "$WHEELS" ]; then
+        "$fresh/bin/pip" install --quiet --no-index --find-links "$WHEELS" alfa-inspector
+    else
+        "$fresh/bin/pip" install --quiet --constraint "$SOURCE/constraints.txt" "$SOURCE"
+    fi
+    # Scripts of a venv name their interpreter by its full path.
+    grep -rlIZ "$fresh" "$fresh/bin" "$fresh/pyvenv.cfg" | xargs -0 sed -i "s|$fresh|$PREFIX|g"
+    rm -rf "$PREFIX.old"
+    [ ! -e "$PREFIX" ] || mv "$PREFIX" "$PREFIX.old"
+    mv "$fresh" "$PREFIX"
+    rm -rf "$PREFIX.old"
+}
+
+install_units() {
+    install -D -m 0644 "$HERE/alfa-inspector.sysusers" /etc/sysusers.d/alfa-inspector.conf
+    install -D -m 0644 "$HERE/alfa-inspector.tmpfiles" /etc/tmpfiles.d/alfa-inspector.conf
+    systemd-sysusers /etc/sysusers.d/alfa-inspector.conf
+    systemd-tmpfiles --create /etc/tmpfiles.d/alfa-inspector.conf
+    install -m 0644 "$HERE"/alfa.target "$HERE"/alfa-*.service "$UNITS"
+    systemctl daemon-reload
+}
+
+install_first_files() {
+    [ -e "$CONFIG/config.toml" ] || install -m 0640 -g alfa "$SOURCE/config.toml" "$CONFIG/config.toml"
+    local prompts
+    for prompts in "$SOURCE"/prompts/*.toml; do
+        [ -e "$STATE/prompts/$(basename "$prompts")" ] ||
+            install -m 0640 -o alfa -g alfa "$prompts" "$STATE/prompts/"
+    done
+}
+
+uninstall() {
+    systemctl disable --now alfa.target 'alfa-*' 2>/dev/null || true
+    systemctl stop 'alfa-*' 2>/dev/null || true
+    rm -f "$UNITS"/alfa.target "$UNITS"/alfa-results.service "$UNITS"/alfa-detector@.service "$UNITS"/alfa-camera@.service
+    rm -f /etc/sysusers.d/alfa-inspector.conf /etc/tmpfiles.d/alfa-inspector.conf
+    rm -rf "$PREFIX"
+    systemctl daemon-reload
+    echo "removed; $CONFIG and $STATE are left, and the user alfa"
+}
+
+check
+case "${1:-install}" in
+install)
+    install_program
+    install_units
+    install_first_files
+    echo "installed; edit $CONFIG/config.toml, then for its lines and detectors:"
+    echo "  systemctl enable --now alfa-results alfa-detector@main alfa-camera@LINE && systemctl enable --now alfa.target"
+    ;;
+uninstall) uninstall ;;
+*) die "$1: say install or uninstall" ;;
+esac

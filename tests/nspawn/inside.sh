@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Runs as root inside the booted container: installs the product as a person would, then looks at it under faults.
+# Every step prints `ok NAME` or `FAILED NAME`; the host reads them. /src is the project, /wheels what to install.
+set -uo pipefail
+
+APP=/opt/alfa-inspector
+RECORD=/var/lib/alfa-inspector/results.sqlite
+export ALFA__PATHS__STATE=/var/lib/alfa-inspector ALFA__PATHS__RUNTIME=/run/alfa-inspector
+export ALFA__PATHS__PROMPTS=/var/lib/alfa-inspector/prompts
+
+step() { # NAME COMMAND...
+    local name=$1
+    shift
+    if "$@"; then echo "ok $name"; else echo "FAILED $name"; fi
+}
+
+within() { # SECONDS COMMAND...: asks again until it holds
+    local until=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $until ] || return 1
+        sleep 0.2
+    done
+}
+
+sql() { "$APP/bin/python" -c 'import sqlite3, sys
+print(*sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True).execute(sys.argv[2]).fetchone(), sep="|")' "$RECORD" "$1"; }
+recorded() { sql "SELECT count(*) FROM verdicts WHERE score IS NOT NULL"; }
+judged_more_than() { [ "$(recorded)" -gt "$1" ]; }
+main_pid() { systemctl show -P MainPID alfa-detector@main; }
+another_detector_than() { local now; now=$(main_pid); [ "$now" != 0 ] && [ "$now" != "$1" ] && systemctl is-active -q alfa-detector@main; }
+last_prompts() { sql "SELECT prompts FROM verdicts WHERE score IS NOT NULL ORDER BY id DESC LIMIT 1"; }
+prompts_other_than() { [ "$(last_prompts)" != "$1" ]; }
+status_says() { systemctl status --no-pager alfa-detector@main | grep -q "$1"; }
+owed() { sql "SELECT (SELECT sum(captured) FROM epochs) - (SELECT count(*) FROM verdicts)"; }
+nothing_owed() { [ "$(owed)" = 0 ]; }
+heartbeat() { mbpoll -0 -r 1 -1 -q -p 5020 127.0.0.1 | grep '^\[1\]'; }
+heartbeat_moves() { local before; before=$(heartbeat) && sleep 1 && [ "$(heartbeat)" != "$before" ]; }
+
+install_product() {
+    /src/systemd/install.sh || return 1
+    # What our wheel needs lies there where the container has no network.
+    [ ! -d /deps ] || echo /deps >"$(echo $APP/lib/python3*/site-packages)/deps.pth"
+    printf '\n[plc]\nport = 5020\n' >>/etc/alfa-inspector/config.toml
+}
+
+start_plc() { systemd-run -q --unit plc "$APP/bin/python" -m edge.plc.simulator --port 5020; }
+start_all() { systemctl enable -q --now alfa-results alfa-detector@main alfa-camera@plate alfa.target; }
+all_active() { systemctl is-active -q alfa-results alfa-detector@main alfa-camera@plate; }
+
+reload_with() { # FILE: as `alfa-prompts` does it, the file is replaced as a whole
+    install -m 0640 -o alfa -g alfa "$1" $ALFA__PATHS__PROMPTS/.new && mv $ALFA__PATHS__PROMPTS/.new $ALFA__PATHS__PROMPTS/metal_plate.toml
+    systemctl reload alfa-detector@main
+}
+
+step install install_product
+step verify systemd-analyze verify alfa-results.service alfa-detector@main.service alfa-camera@plate.service
+step plc start_plc
+step start start_all
+step active within 120 all_active
+# Without them there is nothing to look at, and their journal says why.
+all_active || { systemctl status --no-pager 'alfa-*'; journalctl --no-pager -q -u 'alfa-*' -n 60; exit 1; }
+step judges within 60 judged_more_than 3
+step plc-heartbeat within 20 heartbeat_moves
+step unprivileged test "$(ps -o user= -p "$(main_pid)")" = alfa
+step runtime-directory test "$(stat -c %a:%U /run/alfa-inspector)" = 750:alfa
+
+pid=$(main_pid) count=$(recorded)
+kill -9 "$pid"
+step killed-detector-returns within 90 another_detector_than "$pid"
+step killed-detector-judges within 30 judged_more_than "$count"
+
+pid=$(main_pid) count=$(recorded)
+kill -STOP "$pid"
+step hung-detector-is-replaced within 120 another_detector_than "$pid"
+step hung-detector-judges within 30 judged_more_than "$count"
+
+hash=$(last_prompts)
+sed 's/^date = .*/date = "2000-01-01"/' $ALFA__PATHS__PROMPTS/metal_plate.toml >/tmp/changed.toml
+step reload reload_with /tmp/changed.toml
+step reload-changes-the-hash within 30 prompts_other_than "$hash"
+
+hash=$(last_prompts) count=$(recorded)
+echo 'not [ toml' >/tmp/broken.toml
+step broken-reload reload_with /tmp/broken.toml
+step broken-reload-is-told within 20 status_says metal_plate.toml
+step broken-reload-goes-on within 30 judged_more_than $((count + 3))
+step broken-reload-keeps-the-old test "$(last_prompts)" = "$hash"
+
+systemctl stop alfa-camera@plate
+step every-part-has-its-verdict within 60 nothing_owed
+echo "info recorded $(sql 'SELECT count(*), sum(result = "FAULT"), sum(fault = "no_verdict"), sum(fault = "frame_lost") FROM verdicts')"
+step stop systemctl stop alfa.target
+step stopped within 30 sh -c '! systemctl is-active -q alfa-results'
+for unit in alfa-results alfa-detector@main alfa-camera@plate; do
+    echo "info $unit restarts $(systemctl show -P NRestarts $unit) result $(systemctl show -P Result $unit)"
+done
+step uninstall /src/systemd/install.sh uninstall
+step data-is-left test -e $RECORD -a -e /etc/alfa-inspector/config.toml
+journalctl --no-pager -q -u 'alfa-*' | tail -60
