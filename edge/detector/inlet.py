@@ -10,8 +10,8 @@ from edge.detector.frame_source import FrameSource
 from edge.detector.line import Line
 from edge.detector.outlet import Outlet
 from edge.detector.queues import Displaced, FrameQueues
-from edge.detector.strays import Strays
 from edge.messages import DecodeError, FaultReason, Frame, Part, frame_topic
+from edge.rate_limited_log import RateLimitedLog
 from edge.settings import LineSettings
 
 # Bounds the time between two beats when frames come faster than they are taken.
@@ -30,7 +30,8 @@ class Inlet:
         log: where events go.
 
     Attributes:
-        strays: messages that were dropped because they are of no line of ours.
+        strays: how many messages were dropped because they are of no line of ours: a speaking subscriber gets
+            whatever its publishers send, subscribed to or not, as XSUB does not filter.
     """
 
     def __init__(
@@ -47,20 +48,21 @@ class Inlet:
         self._settings = settings
         self._queues = queues
         self._outlet = outlet
-        self._log = log
-        self.strays = Strays(log)
+        self._log = RateLimitedLog(log)
+        self.strays = 0
 
     def take(self) -> None:
         """Take the frames that are there, up to a bound; never blocks."""
         self._frames.tell()
-        self.strays.tell_when_due()
+        self._log.tell_when_due()
         for _ in range(_FRAMES_A_PASS):
             parts = self._frames.receive()
             if parts is None:
                 return
             line = self._line_of(parts)
             if line is None:
-                self.strays.count += 1
+                self.strays += 1
+                self._log.warning("messages_of_no_line")
             else:
                 self._take_message(line, parts)
 
@@ -74,7 +76,7 @@ class Inlet:
         except DecodeError as error:
             # The part itself is found missing when the next frame arrives.
             line.count("undecodable")
-            self._log.warning("frame_undecodable", line=line.name, reason=error.reason, detail=str(error))
+            self._log.warning("frame_undecodable", str(error), line=line.name, reason=error.reason)
         else:
             self._take_frame(line, frame)
 
