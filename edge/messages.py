@@ -37,6 +37,9 @@ MAX_SLOTS = 64
 MAX_JPEG_BYTES = 64 * 1024 * 1024
 LONGEST_TEXT = 1000  # characters
 LONGEST_PART_ID = 64  # characters
+# A count that jumps further is not believed: nobody loses so many parts between two messages, and each part
+# told lost costs a verdict and a row of the record.
+MOST_LOST_AT_ONCE = 100_000
 # Of lines and of everything else whose name becomes a piece of a topic or of a file's name.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 _REPLAY_TOPIC = re.compile(f"replay/{NAME_PATTERN.strip('^$')}/".encode())
@@ -183,6 +186,7 @@ class FrameHeader:
     trigger: Text = ""
     captured_height: Annotated[int, Field(ge=0, le=MAX_SIDE)] = 0  # where the camera shrank the image, else 0
     captured_width: Annotated[int, Field(ge=0, le=MAX_SIDE)] = 0
+    boot: Hash = ""  # whose clock `mono_ns` is of (`edge.clocks`); empty: unknown
     v: int = VERSION
 
     @property

@@ -8,6 +8,7 @@ import structlog
 from edge.camera.carrier import Carrier
 from edge.camera.shrinking import shrunk
 from edge.camera.sources.base import Captured, Shot, Unreadable
+from edge.clocks import this_boot
 from edge.lifecycle import Heart
 from edge.messages import MAX_PIXELS, MAX_SIDE, Frame, FrameHeader, encode_beat
 from edge.ring import FrameRing
@@ -105,6 +106,7 @@ class FrameSink:
             part_id=captured.part_id,
             captured_height=captured_height,
             captured_width=captured_width,
+            boot=this_boot(),
         )
         return Frame(header, pixels)
 

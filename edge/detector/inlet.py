@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Mapping
 
 import structlog
 
+from edge.clocks import is_foreign
 from edge.detector.frame_source import FrameSource
 from edge.detector.line import Line
 from edge.detector.outlet import Outlet
@@ -78,10 +81,24 @@ class Inlet:
             line.count("undecodable")
             self._log.warning("frame_undecodable", str(error), line=line.name, reason=error.reason)
         else:
-            self._take_frame(line, frame)
+            self._take_frame(line, self._dated_here(line, frame))
+
+    def _dated_here(self, line: Line, frame: Frame) -> Frame:
+        """The frame with a capture time of this machine's clock: that of its arrival where it has none.
+
+        Ages and latencies then begin at the arrival; else a camera elsewhere were always or never stale.
+        """
+        now_ns = time.monotonic_ns()
+        if not is_foreign(frame.header, now_ns):
+            return frame
+        line.count("clock_skewed")
+        self._log.warning("clock_skewed", "ages count from the arrival", line=line.name)
+        return dataclasses.replace(frame, header=dataclasses.replace(frame.header, mono_ns=now_ns))
 
     def _take_frame(self, line: Line, frame: Frame) -> None:
         if not line.arrived(frame.header):
+            if line.trouble:
+                self._log.warning("implausible_seq", line.trouble, line=line.name)
             return
         displaced = self._queues.put(frame) if self._fits(frame) else Displaced(frame, FaultReason.QUEUE_FULL)
         if displaced is not None:

@@ -29,6 +29,8 @@ _COUNTERS = (
     "no_verdict",
     "side_was_empty",
     "duplicate",
+    "implausible_seq",
+    "clock_skewed",
     "reloaded",
     "picture_dropped",
     "queue",
@@ -46,6 +48,9 @@ class Line:
         stamp: what verdicts carry until a recipe is loaded.
         history: how many verdicts are kept for replay.
         free_running: its frames are no parts: a skipped one is owed nothing.
+
+    Attributes:
+        trouble: why this line, and no other, is in FAULT at present, or empty.
     """
 
     def __init__(self, name: str, epoch: int, stamp: Stamp, history: int, free_running: bool = False) -> None:
@@ -58,10 +63,16 @@ class Line:
         self._free_running = free_running
         self._tracker = SequenceTracker()
         self._losses: deque[tuple[int, range]] = deque()
+        self.trouble = ""
 
     def arrived(self, header: FrameHeader) -> bool:
         """Account for a frame; False where its part has a verdict, or is owed one, already."""
         sighting = self._tracker.see(header.epoch, header.seq)
+        if sighting.implausible:
+            self.count("implausible_seq")
+            self.trouble = f"seq {header.seq} is too far ahead to be believed"
+            return False
+        self.trouble = ""
         if not sighting.fresh:
             self.count("duplicate")
             return False

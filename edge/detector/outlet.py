@@ -90,8 +90,9 @@ class Outlet:
     def beat(self, state: ServiceState, error: str) -> bool:
         """Send the beats that are due; True where one was."""
         for line in self._lines.values():
-            if state is not line.heart.state:
-                self._log.info("state", line=line.name, state=str(state), detail=error)
+            told, why = _of_line(line, state, error)
+            if told is not line.heart.state:
+                self._log.info("state", line=line.name, state=str(told), detail=why)
         # Told to the hearts first: a change of state makes a beat due at once.
         self._tell_hearts(state, error)
         due = [line for line in self._lines.values() if line.heart.due()]
@@ -130,8 +131,15 @@ class Outlet:
 
     def _tell_hearts(self, state: ServiceState, error: str) -> None:
         for line in self._lines.values():
-            line.heart.state, line.heart.last_error = state, error
+            line.heart.state, line.heart.last_error = _of_line(line, state, error)
 
     def _send_beats(self, lines: Iterable[Line]) -> None:
         for line in lines:
             send(self._publisher, encode_beat(line.heart.beat()))
+
+
+def _of_line(line: Line, state: ServiceState, error: str) -> tuple[ServiceState, str]:
+    """A line's own trouble shows where the detector as a whole is well."""
+    return (
+        (ServiceState.FAULT, line.trouble) if line.trouble and state is ServiceState.READY else (state, error)
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.detector.accounting import SequenceTracker
+from edge.detector.accounting import SequenceTracker, Sighting
+from edge.messages import MOST_LOST_AT_ONCE
 
 
 def test_the_first_epoch_starts_where_it_is_seen() -> None:
@@ -53,11 +54,28 @@ def test_a_late_frame_of_the_epoch_before_is_not_a_restart() -> None:
     assert list(tracker.see(1, 7).missing) == [6]
 
 
-def test_a_huge_gap_costs_nothing_to_find() -> None:
-    """Missing seqs are a range, whatever its length."""
+def test_the_largest_gap_is_believed() -> None:
+    """Every part of it is told lost."""
     tracker = SequenceTracker()
     tracker.see(1, 0)
-    assert len(tracker.see(1, 2**62).missing) == 2**62 - 1
+    assert len(tracker.see(1, MOST_LOST_AT_ONCE + 1).missing) == MOST_LOST_AT_ONCE
+
+
+def test_an_implausible_jump_changes_nothing() -> None:
+    """A broken header proves no part lost, and the next true frame is taken as if it had not been."""
+    tracker = SequenceTracker()
+    tracker.see(1, 0)
+    assert tracker.see(1, 2**62) == Sighting(fresh=False, missing=range(0), implausible=True)
+    assert tracker.see(1, 1) == Sighting(fresh=True, missing=range(1, 1))
+
+
+def test_a_jump_that_frames_continue_is_true() -> None:
+    """A line whose detector was cut off for long is judged again; what it missed is not told one by one."""
+    tracker = SequenceTracker()
+    tracker.see(1, 0)
+    sightings = [tracker.see(1, 2**40 + number) for number in range(9)]
+    assert [sighting.fresh for sighting in sightings] == [False] * 7 + [True] * 2
+    assert not any(sighting.missing for sighting in sightings)
 
 
 @given(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from edge.settings import LineSettings, SyntheticSource
 from edge.sockets import BEAT_HWM, FRAME_HWM, MAP_HWM, Socket, Sockets, receive, send
 
 MB = 1_000_000
+ENTERED = ("received", "undecodable", "implausible_seq")
 
 
 @dataclass
@@ -69,7 +72,7 @@ class Entrance:
         counters = lines["line1"].heart.counters
         for number, parts in enumerate(junk, start=1):
             send(rogue, parts)
-            while inlet.strays + counters["undecodable"] < number:
+            while inlet.strays + sum(counters[name] for name in ENTERED) < number:
                 assert frames.poll(10_000)
                 inlet.take()
         counters["strays"] = inlet.strays
@@ -148,3 +151,23 @@ def test_garbage_under_the_lines_topic_is_the_lines(entrance: Entrance, topic: b
     """It is counted where its operator looks."""
     counters = entrance.counters_after([50_000], junk=[[topic, b"garbage"]])
     assert (counters["strays"], counters["undecodable"], counters["received"]) == (0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "counter"),
+    [
+        ({"mono_ns": 2**62}, "clock_skewed"),
+        ({"boot": "another"}, "clock_skewed"),
+        ({"seq": 2**62}, "implausible_seq"),
+    ],
+    ids=["future", "elsewhere", "jump"],
+)
+def test_header_that_cannot_be_true_is_counted(
+    entrance: Entrance, changes: dict[str, Any], counter: str
+) -> None:
+    """The frames beside it enter; no part is told lost for it."""
+    first = frame_of("line1")
+    odd = Frame(dataclasses.replace(first.header, **({"seq": 1} | changes)), first.pixels)
+    counters = entrance.counters_after([], junk=[encode_frame(first), encode_frame(odd)])
+    assert (counters[counter], counters["frame_lost"], counters["undecodable"]) == (1, 0, 0)
+    assert counters["received"] == 2 - counters["implausible_seq"]
