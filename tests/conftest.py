@@ -14,8 +14,8 @@ from alfa.settings import ModelSettings
 if TYPE_CHECKING:
     from alfa.backbone import Backbone
 
-# Before torch is imported, and for every process that a test starts: models this small gain nothing from threads,
-# and those of several test processes would wait for each other.
+# Before torch is imported, and for every process that a test starts: models this small gain nothing from
+# threads, and those of several test processes would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is slow, not wrong: pytest's own timeout catches what hangs.
