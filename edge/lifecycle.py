@@ -98,11 +98,11 @@ class Lifecycle:
 
     def ready(self, status: str) -> None:
         """Tell systemd that the service does its work from now on."""
-        self._notify(f"READY=1\nSTATUS={status}")
+        self._notify(f"READY=1\n{_status_line(status)}")
 
     def status(self, status: str) -> None:
         """The line that `systemctl status` shows."""
-        self._notify(f"STATUS={status}")
+        self._notify(_status_line(status))
 
     def alive(self) -> None:
         """Feed systemd's watchdog; call it from the work loop and from nowhere else."""
@@ -117,6 +117,11 @@ class Lifecycle:
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
         self._reload = True
+
+
+def _status_line(status: str) -> str:
+    """One line: in systemd's protocol the next one would be another message, such as READY=1."""
+    return f"STATUS={' '.join(status.split())}"
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ _COUNTERS = (
     "implausible_seq",
     "clock_skewed",
     "reloaded",
+    "reload_refused",
     "picture_dropped",
     "queue",
     "prepared",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,13 @@ from edge.settings import Settings
 
 # What loading raises for files, devices and networks that are not as they should be.
 _LOAD_ERRORS = (AlfaError, OSError, RuntimeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A reload whose files cannot be used; what was loaded before stays in force."""
+
+    why: str
 
 
 class Model:
@@ -38,7 +46,6 @@ class Model:
         self._loaded: Loaded | None = None
         self._reloading: Future[Mapping[str, LineRecipe]] | None = None
         self._loading = in_background("load", partial(recipes.load, settings, detector))
-        self.reload_error = ""
 
     @property
     def computing(self) -> bool:
@@ -74,21 +81,16 @@ class Model:
         work = partial(recipes.reload, self._loaded, self._config, self._detector)
         self._reloading = in_background("reload", work)
 
-    def take_reloaded(self) -> Mapping[str, LineRecipe] | None:
-        """The new recipes, once; None while there are none and where the files were refused.
-
-        After a refusal `reload_error` says why, until a reload succeeds.
-        """
+    def take_reloaded(self) -> Mapping[str, LineRecipe] | Refused | None:
+        """What a reload came to, once: the new recipes or why they were refused; None while there is none."""
         if self._reloading is None or not self._reloading.done():
             return None
         reloading, self._reloading = self._reloading, None
         try:
             changed = reloading.result()
         except _LOAD_ERRORS as error:
-            self.reload_error = f"reload refused, the recipes before it stay: {error}"
             self._log.error("reload_refused", detail=str(error))
-            return None
-        self.reload_error = ""
+            return Refused(f"reload refused, the recipes before it stay: {error}")
         self._log.info("reloaded", prompts={line: of.stamp.prompts for line, of in changed.items()})
         self._warn_of_banks(changed)
         return changed

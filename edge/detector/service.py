@@ -18,7 +18,7 @@ from alfa.errors import AlfaError, Fault
 from edge.detector.frame_source import FrameSource
 from edge.detector.inlet import Inlet
 from edge.detector.line import Line
-from edge.detector.model import Model
+from edge.detector.model import Model, Refused
 from edge.detector.outlet import Outlet
 from edge.detector.pipeline import Output, PictureDropped, Pipeline
 from edge.detector.queues import Displaced, FrameQueues, LineQueue
@@ -92,6 +92,7 @@ class DetectorService:
         for socket in (frames, replays, self._woken):
             self._poller.register(socket, zmq.POLLIN)
         self._model = Model(config, settings, name, log)
+        self._reload_error = ""
         self._waking = threading.Lock()
         self._closed = False  # under this lock
         self._pipeline: Pipeline | None = None
@@ -161,11 +162,9 @@ class DetectorService:
         loaded = self._model.take_loaded()
         if loaded is not None:
             self._start_pipeline(loaded)
-        changed = self._model.take_reloaded()
-        if changed is not None:
-            self._use_recipes(changed)
-            for line in self._lines.values():
-                line.count("reloaded")
+        outcome = self._model.take_reloaded()
+        if outcome is not None:
+            self._take_reload(outcome)
         if self._model.can_reload() and self._lifecycle.take_reload():
             self._model.start_reload()
 
@@ -174,7 +173,7 @@ class DetectorService:
         self._pipeline = Pipeline(loaded, self._queues, max_age_ms, self._settings.detector, self._deliver)
         self._use_recipes(loaded.recipes)
         self._pipeline.start()
-        self._lifecycle.ready(f"judging {', '.join(self._lines)}")
+        self._lifecycle.ready(self._status())
         self._log.info(
             "ready",
             lines=list(self._lines),
@@ -182,6 +181,23 @@ class DetectorService:
             weights=loaded.backbone.weights_hash,
             device=str(loaded.backbone.device),
         )
+
+    def _take_reload(self, outcome: Mapping[str, LineRecipe] | Refused) -> None:
+        """A refusal stays to be seen, in beat and status, until a reload succeeds."""
+        if isinstance(outcome, Refused):
+            counter, self._reload_error = "reload_refused", outcome.why
+        else:
+            counter, self._reload_error = "reloaded", ""
+            self._use_recipes(outcome)
+        for line in self._lines.values():
+            line.count(counter)
+        self._lifecycle.status(self._status())
+
+    def _status(self) -> str:
+        """What `systemctl status` shows of a detector that judges."""
+        lines = ", ".join(f"{name} (prompts {line.stamp.prompts})" for name, line in self._lines.items())
+        # The error first: systemctl cuts long lines.
+        return f"{self._reload_error}; judging {lines}" if self._reload_error else f"judging {lines}"
 
     def _use_recipes(self, recipes: Mapping[str, LineRecipe]) -> None:
         if self._pipeline is not None:
@@ -211,7 +227,7 @@ class DetectorService:
         busy_s = self._pipeline.busy_s
         if busy_s > self._settings.detector.hang_s:
             return ServiceState.FAULT, f"one batch has taken {busy_s:.0f} s so far"
-        return ServiceState.READY, self._model.reload_error
+        return ServiceState.READY, self._reload_error
 
     def _finish(self) -> None:
         """What is being judged gets the time to end; what waits, and what does not end, becomes FAULT."""

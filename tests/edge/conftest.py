@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,16 @@ def runtime_dir() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="edge-", dir="/tmp"))
     yield directory
     shutil.rmtree(directory)
+
+
+@pytest.fixture
+def systemd(runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The socket on which systemd would listen."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(runtime_dir / "notify"))
+        listener.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(runtime_dir / "notify"))
+        yield listener
 
 
 @pytest.fixture

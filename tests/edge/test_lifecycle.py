@@ -9,8 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,16 +17,6 @@ from edge.messages import ServiceState, decode_beat, encode_beat
 
 # With systemd there, sdnotify leaves closing its socket to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
-
-@pytest.fixture
-def systemd(runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """The socket on which systemd would listen."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(runtime_dir / "notify"))
-        listener.settimeout(10)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(runtime_dir / "notify"))
-        yield listener
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -74,6 +62,13 @@ def test_systemd_is_told(systemd: socket.socket) -> None:
         b"WATCHDOG=1",
         b"STOPPING=1",
     ]
+
+
+def test_a_status_is_one_line(systemd: socket.socket) -> None:
+    """An error of several lines, such as a device's, must not become a message of its own to systemd."""
+    with Lifecycle() as lifecycle:
+        lifecycle.status("out of memory\nMAINPID=1")
+    assert systemd.recv(200) == b"STATUS=out of memory MAINPID=1"
 
 
 def test_without_systemd_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

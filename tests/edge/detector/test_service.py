@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -319,6 +320,32 @@ def test_a_broken_prompt_file_is_refused_and_the_old_one_stays(bench: Bench, mak
     bench.listen(lambda: not bench.beats["line1"].last_error)
     bench.send(make_frame(2))
     assert bench.verdict(2).prompts != before
+
+
+# With systemd there, sdnotify leaves closing its socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_systemd_shows_a_refused_reload_until_one_succeeds(
+    systemd: socket.socket, bench: Bench, make_frame: MakeFrame
+) -> None:
+    """The file and what is wrong with it, counted; then the hash of the prompts in force."""
+    bench.start()
+    path: Path = bench.directory / "prompts" / "line1.toml"
+    path.write_text(BROKEN_PROMPTS)
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert f"STATUS=reload refused, the recipes before it stay: {path}: " in _told(systemd, "refused")
+    bench.counter("reload_refused", 1)
+    bench.write_prompts("line1", "bottle")
+    os.kill(os.getpid(), signal.SIGHUP)
+    judging = _told(systemd, "STATUS=judging")
+    bench.send(make_frame(0))
+    assert judging == f"STATUS=judging line1 (prompts {bench.verdict(0).prompts})"
+
+
+def _told(systemd: socket.socket, words: str) -> str:
+    """The next message to systemd with these words in it."""
+    while words not in (message := systemd.recv(4096).decode()):
+        pass
+    return message
 
 
 def test_another_model_needs_a_restart(bench: Bench) -> None:
