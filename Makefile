@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUTPUT ?= demo-output
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test lint format clean examples
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -32,9 +32,13 @@ install: $(VENV)/.installed  ## the product into ./.venv
 demo: $(VENV)/.installed  ## a synthetic line from camera to PLC, pictures in ./demo-output
 	$(BIN)/edge-demo --output $(OUTPUT)
 
-test: lint  ## lint, types and all tests
+test: lint examples  ## lint, types and all tests
 # Most tests wait for processes and sockets, not for the processor.
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+# The subscriber in Node.js; its test says that it is skipped where there is no npm or no network.
+examples:
+	@npm ci --prefix examples --silent --no-audit --no-fund 2>/dev/null || echo "examples: no npm or no network"
 
 lint: $(VENV)/.installed-dev  ## ruff and mypy strict
 	$(BIN)/ruff check .
