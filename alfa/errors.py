@@ -77,7 +77,12 @@ def _printable(text: str) -> str:
 
 
 def _shortened(value: object) -> str:
-    return _cut(" ".join(repr(value).split()), _LONGEST_VALUE_SHOWN)
+    try:
+        shown = repr(value)
+    # Lists in lists without end, and numbers of thousands of digits, which a file may well hold.
+    except (RecursionError, ValueError):
+        shown = f"<{type(value).__name__}>"
+    return _cut(" ".join(shown.split()), _LONGEST_VALUE_SHOWN)
 
 
 def _cut(line: str, longest: int) -> str:

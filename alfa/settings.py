@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from alfa.errors import BadInput
+from alfa.errors import BadInput, cause
 from alfa.files import reading
 
 EMBEDDED_MODEL = "alfa-mini"
@@ -165,8 +165,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8-sig")
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(path, "", None, f"is not valid TOML: {error}") from error
+    # Its own TOMLDecodeError is one; a number of thousands of digits is refused by Python itself.
+    except ValueError as error:
+        raise BadInput(path, "", None, f"is not valid TOML: {cause(error)}") from error
     except RecursionError as error:
         raise BadInput(path, "", None, "is nested too deeply; check its brackets") from error
 

@@ -13,6 +13,13 @@ from alfa.cli.entry import run
 from alfa.errors import AlfaError, BadInput, Fault, cause
 
 
+def nested_too_deeply() -> list[object]:
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    return nested
+
+
 def test_bad_input_names_everything() -> None:
     """File, key, value, advice, in this order."""
     error = BadInput(Path("config.toml"), "lines.a.index", 300, "at most 255")
@@ -41,6 +48,16 @@ def test_any_value_keeps_to_one_short_line(value: object) -> None:
     line = str(BadInput("f", "key", value, "something else"))
     assert len(line.splitlines()) == 1
     assert len(line) <= len("f: key = : something else") + 80
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(nested_too_deeply(), "<list>"), (int("f" * 5000, 16), "<int>")],
+    ids=["deep", "long"],
+)
+def test_value_that_python_cannot_print_is_named_by_its_type(value: object, shown: str) -> None:
+    """A file may hold lists in lists without end, or a number too long to be written in decimal."""
+    assert str(BadInput("f", "key", value, "something else")) == f"f: key = {shown}: something else"
 
 
 def test_fault_has_a_name_for_counters() -> None:

@@ -68,6 +68,14 @@ def test_table_of_another_type_is_bad_input(tmp_path: Path) -> None:
         load_model_settings(config(tmp_path, "model = 3\n"))
 
 
+def test_number_too_long_to_be_read_is_bad_input(tmp_path: Path) -> None:
+    """Python refuses to read a decimal number of thousands of digits, by an error that is not TOML's."""
+    config = tmp_path / "config.toml"
+    config.write_text(f"[model]\nthreads = {'9' * 5000}\n")
+    with pytest.raises(BadInput, match="not valid TOML"):
+        load_model_settings(config)
+
+
 def test_missing_file_is_bad_input(tmp_path: Path) -> None:
     """A config that was asked for must be there."""
     with pytest.raises(BadInput, match="no such file"):

@@ -1,0 +1,1 @@
+"""Mutational fuzzing of every decoder that reads what another process or a file may bring."""
