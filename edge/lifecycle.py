@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Literal, Self
@@ -65,6 +66,7 @@ class Lifecycle:
         self._stopping = False
         self._reload = False
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
+        self._alive_s = time.monotonic()
 
     def __enter__(self) -> Self:
         for number, handler in (
@@ -91,6 +93,11 @@ class Lifecycle:
         """Ask the work loop to stop, as SIGTERM does."""
         self._stopping = True
 
+    @property
+    def alive_s(self) -> float:
+        """When `alive` was called last, or the start; on the monotonic clock."""
+        return self._alive_s
+
     def take_reload(self) -> bool:
         """True once for each time a reload was asked for since the last call."""
         asked, self._reload = self._reload, False
@@ -106,6 +113,7 @@ class Lifecycle:
 
     def alive(self) -> None:
         """Feed systemd's watchdog; call it from the work loop and from nowhere else."""
+        self._alive_s = time.monotonic()
         self._notify("WATCHDOG=1")
 
     def _notify(self, state: str) -> None:
@@ -135,6 +143,9 @@ class Heart:
     counters: Counter[str] = field(default_factory=Counter)
     last_seq: int = -1
     last_error: str = ""
+    # What the line is judged with, by name: too much for a beat twice a second, and for metrics alone.
+    about: Mapping[str, str] = field(default_factory=dict)
+    last_beat: Beat | None = None
     _due_s: float = 0.0
     _said: ServiceState | None = None
 
@@ -147,16 +158,21 @@ class Heart:
         self._due_s, self._said = now + BEAT_PERIOD_S, self.state
         return True
 
-    def beat(self) -> Beat:
-        """The beat to publish now."""
-        return Beat(
+    def beat(self, of_service: Mapping[str, int] | None = None) -> Beat:
+        """The beat to publish now; it stays as `last_beat`.
+
+        Args:
+            of_service: further counters, which are the same for all lines.
+        """
+        self.last_beat = Beat(
             service=self.service,
             line=self.line,
             state=self.state,
             epoch=self.epoch,
-            counters=dict(self.counters),
+            counters={**self.counters, **(of_service or {})},
             last_seq=self.last_seq,
             last_error=self.last_error[:LONGEST_TEXT],
             wall_ns=time.time_ns(),
             pid=os.getpid(),
         )
+        return self.last_beat

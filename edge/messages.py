@@ -352,7 +352,8 @@ class Beat:
     """Twice a second: what a service says of itself, per line.
 
     Counters only grow within an epoch, but for two of the detector's: `queue`, frames that wait at this
-    moment, and `prepared`, how many of them are ready for the model.
+    moment, and `prepared`, how many of them are ready for the model; and three of results': `ng_open` and
+    `fault_open`, alarm events that nobody has acknowledged, and `plc_connected`, 0 or 1.
     """
 
     service: Literal["camera", "detector", "results"]

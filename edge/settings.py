@@ -9,7 +9,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,6 +27,7 @@ from pydantic_settings import (
 
 from alfa.errors import BadInput
 from alfa.settings import LlmSettings, ModelSettings, first_problem, read_toml
+from edge.addresses import Address
 from edge.messages import NAME_PATTERN
 from edge.ring import ring_stem
 
@@ -199,6 +208,35 @@ class PlcSettings(_Table):
     timeout_ms: int = Field(300, ge=20, le=10_000, description="of one Modbus request")
 
 
+def _http_address(address: str) -> str:
+    """Empty, or as `Address.parse` takes it."""
+    if address:
+        Address.parse(address)
+    return address
+
+
+HttpAddress = Annotated[str, AfterValidator(_http_address)]
+
+
+class HttpSettings(_Table):
+    """Where each service answers /metrics, /healthz and /readyz; one that is not named here does not.
+
+    Loopback addresses are for this machine alone. Another address is open to whoever reaches it.
+    """
+
+    results: HttpAddress = Field("", description="HOST:PORT of edge-results; empty: none")
+    detectors: dict[str, HttpAddress] = Field({}, description="HOST:PORT by name of the detector")
+    cameras: dict[str, HttpAddress] = Field({}, description="HOST:PORT by name of the line")
+
+    @model_validator(mode="after")
+    def _no_port_twice(self) -> Self:
+        known = [each for each in (self.results, *self.detectors.values(), *self.cameras.values()) if each]
+        twice = next((address for address in known if known.count(address) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is named twice; each service needs a port of its own")
+        return self
+
+
 class Settings(BaseSettings):
     """The whole of config.toml."""
 
@@ -212,6 +250,7 @@ class Settings(BaseSettings):
     detector: DetectorSettings = DetectorSettings()
     results: ResultsSettings = ResultsSettings()
     plc: PlcSettings | None = None
+    http: HttpSettings = HttpSettings()
     lines: dict[str, LineSettings] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -222,6 +261,17 @@ class Settings(BaseSettings):
         indices = [line.index for line in self.lines.values()]
         if self.plc is not None and len(set(indices)) != len(indices):
             raise ValueError("two lines have the same `index`; each needs PLC registers of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _pages_are_of_services(self) -> Self:
+        for key, named, known in (
+            ("detectors", self.http.detectors, self.detectors()),
+            ("cameras", self.http.cameras, list(self.lines)),
+        ):
+            for name in named:
+                if name not in known:
+                    raise ValueError(f"`http.{key}.{name}`: there is none; there are {', '.join(known)}")
         return self
 
     @model_validator(mode="after")

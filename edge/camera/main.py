@@ -16,11 +16,13 @@ from edge.camera.pacer import Pacer
 from edge.camera.publisher import FrameSink
 from edge.camera.sources.base import End, ImageSource
 from edge.camera.sources.choice import make_source
+from edge.health import Health
 from edge.lifecycle import Heart, Lifecycle, configure_logging, new_epoch
 from edge.messages import ServiceState
 from edge.ring import FrameRing
 from edge.settings import Settings, load_settings
 from edge.sockets import FRAME_HWM, Sockets
+from edge.web import Pages
 
 _TICK_S = 0.05
 
@@ -42,8 +44,9 @@ def camera(
     log = configure_logging("camera").bind(line=line)
     try:
         _open(source, line, config)
-        with Lifecycle() as lifecycle, Sockets() as sockets:
+        with Lifecycle() as lifecycle, _pages(config, settings, line, log) as pages, Sockets() as sockets:
             heart = Heart("camera", line, new_epoch())
+            pages.serve("camera", Health([heart], lifecycle))
             sink = _sink(sockets, settings, line, heart, log)
             gate = DetectorGate(sockets, settings, line) if wait_for_detector else None
             lifecycle.ready(f"capturing {line}")
@@ -84,6 +87,10 @@ def _open(source: ImageSource, line: str, config: Path) -> None:
         raise BadInput(config, f"lines.{line}.source.path", error.where, error.advice) from error
     except Fault as error:
         raise Fault(error.name, f"lines.{line}.source.{error.detail}") from error
+
+
+def _pages(config: Path, settings: Settings, line: str, log: structlog.stdlib.BoundLogger) -> Pages:
+    return Pages(settings.http.cameras.get(line, ""), config, f"http.cameras.{line}", log)
 
 
 def _sink(

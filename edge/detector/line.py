@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Iterator
 
@@ -65,6 +66,11 @@ class Line:
         self._tracker = SequenceTracker()
         self._losses: deque[tuple[int, range]] = deque()
         self.trouble = ""
+
+    def use(self, stamp: Stamp) -> None:
+        """What verdicts carry, and metrics tell, from now on."""
+        self.stamp = stamp
+        self.heart.about = {name: str(value) for name, value in dataclasses.asdict(stamp).items()}
 
     def arrived(self, header: FrameHeader) -> bool:
         """Account for a frame; False where its part has a verdict, or is owed one, already."""

@@ -11,9 +11,11 @@ import typer
 
 from alfa.cli import entry
 from alfa.errors import BadInput
+from edge.health import Health
 from edge.lifecycle import Lifecycle, configure_logging
 from edge.settings import Settings, load_settings
 from edge.sockets import Sockets
+from edge.web import Pages
 
 app = typer.Typer(add_completion=False)
 
@@ -31,8 +33,14 @@ def detect(
 
     check_files(config, settings, name)
     log = configure_logging("detector").bind(detector=name)
-    with Lifecycle() as lifecycle, Sockets() as sockets:
+    address = settings.http.detectors.get(name, "")
+    with (
+        Lifecycle() as lifecycle,
+        Pages(address, config, f"http.detectors.{name}", log) as pages,
+        Sockets() as sockets,
+    ):
         service = DetectorService(config, settings, name, lifecycle, sockets, log)
+        pages.serve("detector", Health(service.hearts, lifecycle))
         service.run()
     if service.has_abandoned_work:
         # A thread inside torch cannot be stopped, and the interpreter must not be torn down under it.

@@ -24,7 +24,7 @@ from edge.detector.pipeline import Output, PictureDropped, Pipeline
 from edge.detector.queues import Displaced, FrameQueues, LineQueue
 from edge.detector.recipes import LineRecipe, Loaded
 from edge.detector.verdicts import Stamp, fault
-from edge.lifecycle import Lifecycle, new_epoch
+from edge.lifecycle import Heart, Lifecycle, new_epoch
 from edge.messages import FaultReason, Frame, ServiceState, Verdict, frame_topic
 from edge.settings import Settings
 from edge.sockets import FRAME_HWM, MAP_HWM, VERDICT_HWM, Sockets, receive
@@ -117,6 +117,11 @@ class DetectorService:
         self._follow_pipeline()  # what ended it may have come with the last frames
 
     @property
+    def hearts(self) -> list[Heart]:
+        """Of its lines, for whoever watches."""
+        return [line.heart for line in self._lines.values()]
+
+    @property
     def has_abandoned_work(self) -> bool:
         """Whether a thread still computes after `run`; the process must then end without waiting for it."""
         return self._model.computing or (self._pipeline is not None and self._pipeline.running)
@@ -203,7 +208,7 @@ class DetectorService:
         if self._pipeline is not None:
             self._pipeline.recipes = recipes
         for name, of_line in recipes.items():
-            self._lines[name].stamp = of_line.stamp
+            self._lines[name].use(of_line.stamp)
 
     def _follow_pipeline(self) -> None:
         """Its stages end by themselves only through an exception."""

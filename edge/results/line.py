@@ -39,6 +39,8 @@ _COUNTERS = (
     "ng_alarms",
     "fault_alarms",
     "acknowledged",
+    "ng_open",
+    "fault_open",
 )
 
 
@@ -132,6 +134,11 @@ class Line:
         if plc_trouble:
             return ServiceState.FAULT, f"plc_lost: {plc_trouble}"
         return (ServiceState.PAUSED if self.paused else ServiceState.READY), ""
+
+    def count_open_alarms(self) -> None:
+        """Bring the beat's gauges up to date."""
+        self.heart.counters["ng_open"] = self.ng.latch.open
+        self.heart.counters["fault_open"] = self.fault.latch.open
 
     def telegram(self) -> Telegram:
         """What the PLC is to show now."""

@@ -15,11 +15,13 @@ from rich.table import Table
 
 from alfa.cli import entry
 from alfa.errors import BadInput
+from edge.health import Health
 from edge.lifecycle import Lifecycle, configure_logging
 from edge.plc.registers import MapRow, map_rows
 from edge.results.service import ResultsService
 from edge.settings import load_settings
 from edge.sockets import Sockets
+from edge.web import Pages
 
 # A thread that is back from a socket or the disk waits this long for one that computes; else it is 5 ms.
 _SWITCH_INTERVAL_S = 0.0005
@@ -63,8 +65,14 @@ def _serve(config: Path) -> None:
     settings = load_settings(config)
     log = configure_logging("results")
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    with Lifecycle() as lifecycle, Sockets() as sockets:
-        ResultsService(settings, lifecycle, sockets, log).run()
+    with (
+        Lifecycle() as lifecycle,
+        Pages(settings.http.results, config, "http.results", log) as pages,
+        Sockets() as sockets,
+    ):
+        service = ResultsService(settings, lifecycle, sockets, log)
+        pages.serve("results", Health(service.hearts, lifecycle))
+        service.run()
 
 
 def _rows(config: Path | None) -> list[MapRow]:

@@ -5,13 +5,12 @@ Inbox -> Bookkeeper (ledger, record, alarms) -> Line (what is to be shown) -> Pl
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 
 import structlog
 
-from edge.lifecycle import Lifecycle, new_epoch
+from edge.lifecycle import Heart, Lifecycle, new_epoch
 from edge.messages import Beat, FaultCode, encode_beat
 from edge.plc.driver import (
     Acknowledged,
@@ -101,6 +100,11 @@ class ResultsService:
         self._log.info(
             "stopped", counters={name: dict(line.heart.counters) for name, line in self._lines.items()}
         )
+
+    @property
+    def hearts(self) -> list[Heart]:
+        """Of its lines, for whoever watches."""
+        return [line.heart for line in self._lines.values()]
 
     def _serve_once(self, wait_ms: int) -> None:
         delivery = self._inbox.take(wait_ms)
@@ -212,15 +216,17 @@ class ResultsService:
         for line in self._lines.values():
             line.heart.state, line.heart.last_error = line.state(self._plc_trouble)
             if line.heart.due():
-                beat = line.heart.beat()
-                counters = beat.counters | self._evidence.counters | self._plc_counters()
-                send(self._beats, encode_beat(dataclasses.replace(beat, counters=counters)))
+                line.count_open_alarms()
+                send(self._beats, encode_beat(line.heart.beat(self._service_counters())))
                 self._lifecycle.alive()
 
-    def _plc_counters(self) -> dict[str, int]:
-        if self._plc is None:
-            return {}
-        return {f"plc_{name}": count for name, count in self._plc.counters().items()}
+    def _service_counters(self) -> dict[str, int]:
+        """The same for all lines."""
+        counters = {**self._evidence.counters, **self._record.counters}
+        if self._plc is not None:
+            counters |= {f"plc_{name}": count for name, count in self._plc.counters().items()}
+            counters["plc_connected"] = int(not self._plc_trouble)
+        return counters
 
 
 def _evidence_store(settings: Settings) -> EvidenceStore:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,21 @@ def receive_within() -> Callable[..., list[Part]]:
         return message
 
     return next_message
+
+
+@pytest.fixture
+def get_page() -> Callable[[int, str], tuple[int, str]]:
+    """`get_page(port, path)` is the status and the text of a page of this machine."""
+
+    def get(port: int, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    return get
 
 
 class StandInPlc:

@@ -33,6 +33,9 @@ def line(name: str = "line1", more: str = "") -> str:
         ("[lines.a]\nprompts = 'x'\nsource = {kind = 'telepathy'}", "lines.a.source", "'folder'"),
         ("[lines.a]\nprompts = '../x'\nsource = {kind = 'synthetic'}", "lines.a.prompts", "pattern"),
         ("[lines.a]\nprompts = 'x'\nsource = {kind = 'folder'}", "lines.a.source.path", "is missing"),
+        ("[http]\nresults = '9460'\n" + line(), "http.results", "write HOST:PORT"),
+        ("[http]\ncameras.line1 = ':1'\n" + line(), "http.cameras.line1", "write HOST:PORT"),
+        ("[http]\nresults = 'a:1'\ndetectors.main = 'a:1'\n" + line(), "http", "a:1 is named twice"),
         ("", "lines", "is missing"),
         ("[lines]", "lines", "at least 1"),
     ],
@@ -52,6 +55,13 @@ def test_deadline_of_missing_verdicts_is_above_the_age_of_frames(write_config: C
     text = "[results]\nno_verdict_after_ms = 5000\n" + line(more="max_age_ms = 5000")
     with pytest.raises(BadInput, match=r"`results\.no_verdict_after_ms` \(5000\) must be above"):
         load_settings(write_config(text))
+
+
+@pytest.mark.parametrize("key", ["detectors.line1", "cameras.main"])
+def test_pages_of_a_service_that_is_not_there(write_config: Callable[..., Path], key: str) -> None:
+    """A misspelt name would silently have no pages."""
+    with pytest.raises(BadInput, match=rf"`http\.{key}`: there is none; there are"):
+        load_settings(write_config(f"[http]\n{key} = '127.0.0.1:1'\n" + line()))
 
 
 def test_wrong_value_is_shown(write_config: Callable[..., Path]) -> None:

@@ -1,0 +1,304 @@
+"""Every Prometheus metric of the box, and how the last beats become its samples.
+
+The beats are the one source: what a service counts, it counts once, and says it on ZeroMQ and here alike.
+A counter of a beat that has no metric of its own is exported under its name as `alfa_events_total`, so that
+none is ever missing. Labels are names of ours (lines, results, reasons, states) and never what a part or an
+outsider brings, so that the number of series is bounded.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal, TypeAlias
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    SummaryMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from edge.detector.stage_times import BOUNDS_MS, COUNT, STAGES, bucket_name, counter_names, sum_name
+from edge.health import Health
+from edge.lifecycle import ServiceName
+from edge.messages import Beat, FaultReason, Result, ServiceState
+
+_MS_PER_S = 1e3
+_US_PER_S = 1e6
+_DISTRIBUTION = "alfa-inspector"
+
+Kind: TypeAlias = Literal["counter", "gauge", "histogram", "summary"]
+Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily | SummaryMetricFamily
+Labels: TypeAlias = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of the table.
+
+    Attributes:
+        name: as in a query, for counters with `_total`.
+        kind: of Prometheus.
+        help: one sentence.
+        labels: names; `line` where it is of one line and not of the whole service.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: Labels = ()
+
+    def sample_names(self) -> Labels:
+        """What may stand in a query."""
+        if self.kind == "histogram":
+            return self.name, f"{self.name}_bucket", f"{self.name}_count", f"{self.name}_sum"
+        if self.kind == "summary":
+            return self.name, f"{self.name}_count", f"{self.name}_sum"
+        return (self.name,)
+
+
+BUILD = Metric("alfa_build_info", "gauge", "Always 1; the program's version.", ("service", "version"))
+LOOP_SILENCE = Metric(
+    "alfa_loop_silence_seconds",
+    "gauge",
+    "Since the work loop last fed the watchdog; /healthz answers 503 above 5 s.",
+    ("service",),
+)
+STATE = Metric(
+    "alfa_state", "gauge", "1 for the state that a line of the service is in.", ("service", "line", "state")
+)
+LAST_SEQ = Metric(
+    "alfa_last_seq", "gauge", "Sequence number of the last part; -1 before it.", ("service", "line")
+)
+EVENTS = Metric(
+    "alfa_events_total",
+    "counter",
+    "Counters of the beat that have no metric of their own, by name.",
+    ("service", "line", "event"),
+)
+CAPTURED = Metric("alfa_camera_captured_total", "counter", "Parts that were given a number.", ("line",))
+SENT = Metric("alfa_camera_sent_total", "counter", "Parts whose image was published.", ("line",))
+UNREADABLE = Metric("alfa_camera_unreadable_total", "counter", "Parts without a usable image.", ("line",))
+SHARED = Metric("alfa_camera_shared_total", "counter", "Images that went through shared memory.", ("line",))
+ENDED = Metric("alfa_camera_ended", "gauge", "1 after the last part of a finite source.", ("line",))
+RECEIVED = Metric("alfa_detector_received_total", "counter", "Frames that arrived and are new.", ("line",))
+PARTS = Metric(
+    "alfa_parts_total",
+    "counter",
+    "Verdicts by result: published by the detector, recorded by results.",
+    ("service", "line", "result"),
+)
+FAULTS = Metric(
+    "alfa_faults_total",
+    "counter",
+    "Parts not judged, by reason: published by the detector, given up by results.",
+    ("service", "line", "reason"),
+)
+QUEUE = Metric("alfa_detector_queue_frames", "gauge", "Frames that wait at this moment.", ("line",))
+PREPARED = Metric("alfa_detector_prepared_frames", "gauge", "Those of them ready for the model.", ("line",))
+STAGE = Metric(
+    "alfa_stage_seconds",
+    "histogram",
+    "What judged parts spent in each stage; `total` runs from capture to publication.",
+    ("line", "stage"),
+)
+RELOADS = Metric("alfa_detector_reloads_total", "counter", "Recipes that were taken over.", ("line",))
+RECIPE = Metric(
+    "alfa_recipe_info",
+    "gauge",
+    "Always 1; what the line is judged with, as content hashes.",
+    ("line", "recipe", "model", "prompts", "bank", "calibration"),
+)
+RECORDED = Metric("alfa_record_rows_total", "counter", "Verdicts that are on disk.", ("line",))
+COMMIT = Metric("alfa_record_commit_seconds", "summary", "Transactions of the record that reached the disk.")
+RECORD_FAILURES = Metric("alfa_record_failures_total", "counter", "Transactions that failed.")
+ALARMS = Metric("alfa_alarms_total", "counter", "Alarm events by kind.", ("line", "kind"))
+ALARMS_OPEN = Metric(
+    "alfa_alarms_open",
+    "gauge",
+    "Alarm events nobody has acknowledged; the alarm is latched while above 0.",
+    ("line", "kind"),
+)
+ACKNOWLEDGED = Metric("alfa_alarms_acknowledged_total", "counter", "Acknowledged alarm events.", ("line",))
+EVIDENCE = Metric("alfa_evidence_pictures_total", "counter", "Pictures by what became of them.", ("outcome",))
+PLC_CONNECTED = Metric("alfa_plc_connected", "gauge", "1 while the PLC is connected.")
+PLC_RECONNECTS = Metric("alfa_plc_reconnects_total", "counter", "Connections after the first.")
+PLC_VERDICTS = Metric(
+    "alfa_plc_verdicts_total", "counter", "Verdicts by whether the PLC was shown them.", ("outcome",)
+)
+PLC_REQUEST = Metric("alfa_plc_request_seconds", "summary", "Modbus requests that were answered.")
+
+METRICS = (
+    BUILD,
+    LOOP_SILENCE,
+    STATE,
+    LAST_SEQ,
+    EVENTS,
+    CAPTURED,
+    SENT,
+    UNREADABLE,
+    SHARED,
+    ENDED,
+    RECEIVED,
+    PARTS,
+    FAULTS,
+    QUEUE,
+    PREPARED,
+    STAGE,
+    RELOADS,
+    RECIPE,
+    RECORDED,
+    COMMIT,
+    RECORD_FAILURES,
+    ALARMS,
+    ALARMS_OPEN,
+    ACKNOWLEDGED,
+    EVIDENCE,
+    PLC_CONNECTED,
+    PLC_RECONNECTS,
+    PLC_VERDICTS,
+    PLC_REQUEST,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Where a counter of the beat goes: a metric, and its labels but for `service` and `line`."""
+
+    metric: Metric
+    labels: Labels = ()
+
+
+_OF_RESULTS = {result.lower(): Series(PARTS, (str(result),)) for result in Result}
+# What each service counts, by the counter's name in the beat.
+SERIES: Mapping[ServiceName, Mapping[str, Series]] = {
+    "camera": {
+        "captured": Series(CAPTURED),
+        "sent": Series(SENT),
+        "unreadable": Series(UNREADABLE),
+        "shared": Series(SHARED),
+        "ended": Series(ENDED),
+    },
+    "detector": {
+        **_OF_RESULTS,
+        **{str(reason): Series(FAULTS, (str(reason),)) for reason in FaultReason if reason},
+        "received": Series(RECEIVED),
+        "queue": Series(QUEUE),
+        "prepared": Series(PREPARED),
+        "reloaded": Series(RELOADS),
+    },
+    "results": {
+        **_OF_RESULTS,
+        "no_verdict": Series(FAULTS, (str(FaultReason.NO_VERDICT),)),
+        "recorded": Series(RECORDED),
+        "record_failures": Series(RECORD_FAILURES),
+        "ng_alarms": Series(ALARMS, ("NG",)),
+        "fault_alarms": Series(ALARMS, ("FAULT",)),
+        "ng_open": Series(ALARMS_OPEN, ("NG",)),
+        "fault_open": Series(ALARMS_OPEN, ("FAULT",)),
+        "acknowledged": Series(ACKNOWLEDGED),
+        "evidence": Series(EVIDENCE, ("kept",)),
+        "evidence_dropped": Series(EVIDENCE, ("dropped",)),
+        "evidence_failed": Series(EVIDENCE, ("failed",)),
+        "plc_connected": Series(PLC_CONNECTED),
+        "plc_reconnects": Series(PLC_RECONNECTS),
+        "plc_written": Series(PLC_VERDICTS, ("shown",)),
+        "plc_coalesced": Series(PLC_VERDICTS, ("not_shown",)),
+    },
+}
+# Count and sum in microseconds.
+SUMMARIES = {
+    COMMIT: ("record_commits", "record_commit_us"),
+    PLC_REQUEST: ("plc_requests", "plc_request_us"),
+}
+_IN_OTHER_KINDS = {*counter_names(), *(name for pair in SUMMARIES.values() for name in pair)}
+
+
+class ServiceCollector(Collector):
+    """Reads a service's last beats each time that it is scraped; from any thread.
+
+    Args:
+        service: whose beats they are.
+        health: where they are.
+    """
+
+    def __init__(self, service: ServiceName, health: Health) -> None:
+        self._service = service
+        self._health = health
+
+    def collect(self) -> Iterator[Family]:
+        """All metrics that have samples now."""
+        beats = self._health.beats()
+        values: defaultdict[Metric, dict[Labels, float]] = defaultdict(dict)
+        values[BUILD][self._service, _version()] = 1
+        values[LOOP_SILENCE][(self._service,)] = self._health.silence_s
+        for heart in self._health.hearts:
+            if heart.about:
+                labels = tuple(heart.about.get(name, "") for name in RECIPE.labels[1:])
+                values[RECIPE][heart.line, *labels] = 1
+        # The newest last: what is of the whole service stands in every line's beat.
+        for beat in sorted(beats, key=lambda beat: beat.wall_ns):
+            _take(beat, values)
+        for metric, samples in values.items():
+            yield _plain_family(metric, samples)
+        yield from _summaries(beats)
+        yield from _stages(beats)
+
+
+def _take(beat: Beat, values: Mapping[Metric, dict[Labels, float]]) -> None:
+    values[LAST_SEQ][beat.service, beat.line] = beat.last_seq
+    for state in ServiceState:
+        values[STATE][beat.service, beat.line, str(state)] = state is beat.state
+    for counter, value in beat.counters.items():
+        if counter in _IN_OTHER_KINDS:
+            continue
+        series = SERIES[beat.service].get(counter, Series(EVENTS, (counter,)))
+        own = {"service": beat.service, "line": beat.line}
+        labels = (*(own[name] for name in series.metric.labels if name in own), *series.labels)
+        values[series.metric][labels] = value
+
+
+def _plain_family(metric: Metric, samples: Mapping[Labels, float]) -> Family:
+    make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = make(metric.name, metric.help, labels=metric.labels)
+    for labels, value in samples.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _summaries(beats: Sequence[Beat]) -> Iterator[Family]:
+    """Of the newest beat, as these are of the whole service."""
+    newest = max(beats, key=lambda beat: beat.wall_ns, default=None)
+    for metric, (count, sum_us) in SUMMARIES.items():
+        if newest is not None and count in newest.counters:
+            family = SummaryMetricFamily(metric.name, metric.help)
+            family.add_metric((), newest.counters[count], newest.counters[sum_us] / _US_PER_S)
+            yield family
+
+
+def _stages(beats: Iterable[Beat]) -> Iterator[Family]:
+    family = HistogramMetricFamily(STAGE.name, STAGE.help, labels=STAGE.labels)
+    for beat in beats:
+        if COUNT in beat.counters:
+            for stage in STAGES:
+                total_s = beat.counters[sum_name(stage)] / _US_PER_S
+                family.add_metric((beat.line, stage), _buckets(beat.counters, stage), total_s)
+    if family.samples:
+        yield family
+
+
+def _buckets(counters: Mapping[str, int], stage: str) -> list[tuple[str, float]]:
+    """Cumulative, as the beat's are already; the last one holds all."""
+    bounded = [(str(bound / _MS_PER_S), float(counters[bucket_name(stage, bound)])) for bound in BOUNDS_MS]
+    return [*bounded, ("+Inf", float(counters[COUNT]))]
+
+
+def _version() -> str:
+    try:
+        return version(_DISTRIBUTION)
+    except PackageNotFoundError:
+        return "unknown"
