@@ -21,6 +21,7 @@ from typing import Literal, Self
 import sdnotify
 import structlog
 
+from edge.log_lines import JournalRenderer, goes_to_journal
 from edge.messages import LONGEST_TEXT, Beat, ServiceState
 
 BEAT_PERIOD_S = 0.5
@@ -33,18 +34,17 @@ def new_epoch() -> int:
 
 
 def configure_logging(service: str) -> structlog.stdlib.BoundLogger:
-    """JSON lines to stderr under systemd or in a pipe, coloured text on a terminal."""
-    readable = sys.stderr.isatty() and "INVOCATION_ID" not in os.environ
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
-    )
+    """JSON lines to stderr under systemd or in a pipe, coloured text on a terminal.
+
+    To the journal each line goes with its priority, and inside `about_part` with the part it is about.
+    """
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            renderer,
+            _renderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -52,6 +52,13 @@ def configure_logging(service: str) -> structlog.stdlib.BoundLogger:
     )
     log: structlog.stdlib.BoundLogger = structlog.get_logger(service=service)
     return log
+
+
+def _renderer() -> structlog.typing.Processor:
+    if goes_to_journal():
+        return JournalRenderer()
+    readable = sys.stderr.isatty() and "INVOCATION_ID" not in os.environ
+    return structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
 
 
 class Lifecycle:

@@ -10,6 +10,7 @@ from edge.camera.shrinking import shrunk
 from edge.camera.sources.base import Captured, Shot, Unreadable
 from edge.clocks import this_boot
 from edge.lifecycle import Heart
+from edge.log_lines import about_part
 from edge.messages import MAX_PIXELS, MAX_SIDE, Frame, FrameHeader, encode_beat
 from edge.ring import FrameRing
 from edge.sockets import Socket
@@ -51,13 +52,17 @@ class FrameSink:
         """Give the part its number, and publish its image where there is one."""
         self._heart.last_seq += 1
         self._heart.counters["captured"] += 1
+        with about_part(self._heart.line, self._heart.epoch, self._heart.last_seq, shot.part_id):
+            self._publish(shot)
+
+    def _publish(self, shot: Shot) -> None:
         if isinstance(shot, Unreadable):
-            self._leave_out(shot.part_id, shot.why)
+            self._leave_out(shot.why)
             return
         small = shrunk(shot, self._max_side)
         refusal = _refusal(shot, small)
         if refusal:
-            self._leave_out(shot.part_id, refusal)
+            self._leave_out(refusal)
             return
         self._heart.counters["shared"] += self._carrier.send_frame(self._frame(shot, small))
         self._heart.counters["sent"] += 1
@@ -84,9 +89,9 @@ class FrameSink:
         """Whether someone is subscribed to this line's frames; as of the last `wait` or `take`."""
         return self._carrier.heard
 
-    def _leave_out(self, part_id: str, why: str) -> None:
+    def _leave_out(self, why: str) -> None:
         self._heart.counters["unreadable"] += 1
-        self._log.warning("part without image", seq=self._heart.last_seq, part_id=part_id, why=why)
+        self._log.warning("part without image", why=why)
 
     def _frame(self, captured: Captured, sent: Captured) -> Frame:
         pixels = np.ascontiguousarray(sent.pixels)

@@ -13,6 +13,7 @@ from edge.detector.frame_source import FrameSource
 from edge.detector.line import Line
 from edge.detector.outlet import Outlet
 from edge.detector.queues import Displaced, FrameQueues
+from edge.log_lines import about_part
 from edge.messages import DecodeError, FaultReason, Frame, Part, frame_topic
 from edge.rate_limited_log import RateLimitedLog
 from edge.settings import LineSettings
@@ -81,7 +82,9 @@ class Inlet:
             line.count("undecodable")
             self._log.warning("frame_undecodable", str(error), line=line.name, reason=error.reason)
         else:
-            self._take_frame(line, self._dated_here(line, frame))
+            header = frame.header
+            with about_part(line.name, header.epoch, header.seq, header.part_id):
+                self._take_frame(line, self._dated_here(line, frame))
 
     def _dated_here(self, line: Line, frame: Frame) -> Frame:
         """The frame with a capture time of this machine's clock: that of its arrival where it has none.

@@ -81,7 +81,7 @@ class Bookkeeper:
         standing = line.ledger.standing((verdict.epoch, verdict.seq))
         if standing is Standing.LATE:
             line.heart.counters["late"] += 1
-            self._log.warning("late", line=line.name, seq=verdict.seq, result=str(verdict.result))
+            self._log.warning("late", result=str(verdict.result))
         elif standing is Standing.DUPLICATE or verdict.key in self._waiting:
             # What is replayed was mostly heard before; that is no disorder.
             line.heart.counters["duplicate"] += not entry.replayed

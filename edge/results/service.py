@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import structlog
 
 from edge.lifecycle import Heart, Lifecycle, new_epoch
+from edge.log_lines import about_part
 from edge.messages import Beat, FaultCode, encode_beat
 from edge.plc.driver import (
     Acknowledged,
@@ -124,11 +125,16 @@ class ResultsService:
             self._hear(beat, now)
         # What is replayed is older than what comes live.
         for verdict in delivery.replayed:
-            self._books.take(Entry(verdict, replayed=True), now)
+            self._take_entry(Entry(verdict, replayed=True), now)
         for verdict in delivery.verdicts:
-            self._books.take(Entry(verdict), now)
+            self._take_entry(Entry(verdict), now)
         for picture in delivery.maps:
             self._evidence.put(picture)
+
+    def _take_entry(self, entry: Entry, now: float) -> None:
+        verdict = entry.verdict
+        with about_part(verdict.line, verdict.epoch, verdict.seq, verdict.part_id):
+            self._books.take(entry, now)
 
     def _hear(self, beat: Beat, now: float) -> None:
         line = self._lines[beat.line]
