@@ -55,6 +55,8 @@ CounterName: TypeAlias = Annotated[str, Field(max_length=64)]
 Hash: TypeAlias = Annotated[str, Field(max_length=64)]
 # SQLite and most PLC tools know signed 64-bit integers only.
 Counter: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+# A part's number; the count of parts, which is one more, must fit too.
+Seq: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**63 - 1)]
 Whole: TypeAlias = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 # NaN becomes NULL in SQLite and no valid JSON at all; text that looks like a number is none.
 Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -99,6 +101,7 @@ class FaultCode(IntEnum):
     RECORD_FAILED = 102
     PLC_LOST = 103
     RESULTS_LOST = 104
+    COUNT_DOUBTED = 105
 
 
 def fault_code(reason: FaultReason) -> FaultCode:
@@ -174,7 +177,7 @@ class FrameHeader:
 
     line: Line
     epoch: Counter  # random per camera start: tells a restart from a gap
-    seq: Counter  # counts captures from 0 within the epoch
+    seq: Seq  # counts captures from 0 within the epoch
     mono_ns: Counter  # CLOCK_MONOTONIC of the box at capture: ages and latencies
     wall_ns: Counter  # UTC at capture: the record
     height: Annotated[int, Field(ge=1, le=MAX_SIDE)]
@@ -286,7 +289,7 @@ class Verdict:
 
     line: Line
     epoch: Counter
-    seq: Counter
+    seq: Seq
     part_id: PartId
     result: Result
     fault: FaultReason = FaultReason.NONE
@@ -324,7 +327,7 @@ class MapHeader:
 
     line: Line
     epoch: Counter
-    seq: Counter
+    seq: Seq
     result: Result
     height: Annotated[int, Field(ge=0, le=MAX_MAP_SIDE)]
     width: Annotated[int, Field(ge=0, le=MAX_MAP_SIDE)]

@@ -1,7 +1,7 @@
 """Into the record first, then into the lines: nothing is told to anybody that is not on disk.
 
-While the record cannot be written, verdicts wait here (up to a bound), every line is in FAULT(record_failed),
-and writing is tried again and again.
+While the record cannot be written or read, verdicts wait here (up to a bound), every line is in
+FAULT(record_failed), and it is tried again and again; also where the service has to start so.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import structlog
 
 from alfa.errors import Fault
 from edge.messages import FaultCode, FaultReason, Result, Verdict, fault_code, missing_verdict
+from edge.rate_limited_log import RateLimitedLog
 from edge.results.alarm import FaultAlarm, NgAlarm
-from edge.results.ledger import Standing
+from edge.results.ledger import Belief, Standing
 from edge.results.line import Line
-from edge.results.record import AlarmEvent, AlarmKind, Record
+from edge.results.record import AlarmEvent, AlarmKind, OpenAlarms, Record
 
 _PARTS_A_TRANSACTION = 1000
 _MOST_WAITING = 20_000
-_RETRY_S = 0.5
+_FIRST_RETRY_S = 0.5
+_LONGEST_RETRY_S = 4.0
 # A count of captured parts is written with the verdicts of these parts, which mostly come sooner than this:
 # every transaction waits for the disk, and holds up the verdicts that come meanwhile.
 _COUNTS_WAIT_S = 0.25
@@ -37,61 +39,96 @@ class Entry:
     replayed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """What the record holds of an epoch: the seqs that are settled, and how many parts were captured."""
+
+    epoch: int
+    recorded: list[range]
+    captured: int
+
+
 class Bookkeeper:
     """Keeps the record and the lines' accounts in step.
 
     Args:
         record: written by this alone.
         lines: by name.
-        log: where faults, late and double verdicts go.
+        log: where faults go.
+        warnings: where goes what a message brings: late, too much, or not to be believed.
+
+    Attributes:
+        trouble: why the record cannot be written or read at present, or empty.
     """
 
-    def __init__(self, record: Record, lines: Mapping[str, Line], log: structlog.stdlib.BoundLogger) -> None:
+    def __init__(
+        self,
+        record: Record,
+        lines: Mapping[str, Line],
+        log: structlog.stdlib.BoundLogger,
+        warnings: RateLimitedLog,
+    ) -> None:
         self._record = record
         self._lines = lines
         self._log = log
+        self._warnings = warnings
+        self.trouble = ""
+        self._restored = False
         self._waiting: dict[tuple[str, int, int], Entry] = {}
+        self._postponed: list[Entry] = []  # of epochs that the record could not be asked about
         self._events: list[AlarmEvent] = []
         self._captured: dict[tuple[str, int], int] = {}
         self._counts_written_s = 0.0
-        self._failed = False
-        self._retry_at_s = 0.0
+        self._retry_s = _FIRST_RETRY_S
+        self._retry_at_s = float("-inf")
 
     def restore(self, now: float) -> None:
-        """Take over what an earlier run has recorded: accounts, open alarms, the last parts."""
-        for name, line in self._lines.items():
-            line.restore(
-                self._record.open_alarms(name, AlarmKind.NG),
-                self._record.open_alarms(name, AlarmKind.FAULT),
-                self._record.last_results(name, line.ng.n),
-            )
-            for epoch in self._record.epochs(name):
-                self._open_epoch(line, epoch, now)
+        """Take over what an earlier run has recorded: accounts, open alarms, the last parts.
+
+        Where the record cannot be read, `write` does it later.
+        """
+        try:
+            found = [
+                (line, self._recorded_alarms(line), self._recorded_epochs(line))
+                for line in self._lines.values()
+            ]
+        except Fault as error:
+            self._fail(error, now)
+            return
+        for line, alarms, epochs in found:
+            line.restore(*alarms)
+            for account in epochs:
+                self._open(line, account, now)
+        self._restored = True
 
     def captured(self, line: Line, epoch: int, count: int, now: float) -> None:
         """The line's camera says how many parts it has captured since its start."""
-        self._open_epoch(line, epoch, now)
-        line.ledger.captured(epoch, count, now)
+        # The next beat says it again.
+        if self._is_open(line, epoch, now):
+            self._heed(line, epoch, count, line.ledger.captured(epoch, count, now))
 
     def take(self, entry: Entry, now: float) -> None:
         """A verdict came; one for a part that has its verdict is counted and goes no further."""
         verdict = entry.verdict
         line = self._lines[verdict.line]
-        self._open_epoch(line, verdict.epoch, now)
+        if not self._is_open(line, verdict.epoch, now):
+            self._keep(entry, line)
+            return
         standing = line.ledger.standing((verdict.epoch, verdict.seq))
-        if standing is Standing.LATE:
+        if standing is Standing.IMPLAUSIBLE:
+            self._doubt(line, f"seq {verdict.seq} of epoch {verdict.epoch} is too far ahead")
+        elif standing is Standing.LATE:
             line.heart.counters["late"] += 1
-            self._log.warning("late", result=str(verdict.result))
+            self._warnings.warning("late", f"seq {verdict.seq}: {verdict.result}", line=line.name)
         elif standing is Standing.DUPLICATE or verdict.key in self._waiting:
             # What is replayed was mostly heard before; that is no disorder.
             line.heart.counters["duplicate"] += not entry.replayed
-        elif len(self._waiting) < _MOST_WAITING:
-            self._waiting[verdict.key] = entry
-        # Beyond the bound the part becomes overdue, and FAULT(no_verdict) when the record works again.
+        else:
+            self._keep(entry, line)
 
     def take_overdue(self, now: float) -> None:
         """Every part whose time is up becomes FAULT(no_verdict)."""
-        if self._failed:
+        if self.trouble:
             return
         for line in self._lines.values():
             for epoch, seq in line.ledger.overdue(now, _PARTS_A_TRANSACTION):
@@ -112,15 +149,20 @@ class Bookkeeper:
             now: seconds on a monotonic clock, as everywhere here.
             last: the service ends, so that counts of captured parts must not wait for verdicts.
         """
-        if self._failed and now < self._retry_at_s:
+        if now < self._retry_at_s:
             return []
+        if not self._restored:
+            self.restore(now)
+        if not self._restored:
+            return []
+        self._take_postponed(now)
         entries = list(islice(self._waiting.values(), _PARTS_A_TRANSACTION))
         alarms = _Alarms(self._lines)
         for entry in entries:
             alarms.take(entry.verdict)
         captured = self._new_captured(entries)
         counts_are_due = bool(captured) and (last or now - self._counts_written_s > _COUNTS_WAIT_S)
-        if not (entries or self._events or counts_are_due or self._failed):
+        if not (entries or self._events or counts_are_due or self.trouble):
             return []
         try:
             self._record.append(
@@ -135,7 +177,7 @@ class Bookkeeper:
         alarms.apply()
         for entry in entries:
             self._settle(entry.verdict, now)
-        if self._failed:
+        if self.trouble:
             self._recover()
         return entries
 
@@ -149,6 +191,9 @@ class Bookkeeper:
         """
         ng_events = ng.latch.acknowledged - line.ng.latch.acknowledged
         fault_events = fault.latch.acknowledged - line.fault.latch.acknowledged
+        if not self._restored:
+            self._log.error("acknowledge_not_recorded", line=line.name, detail=self.trouble)
+            return
         try:
             # What was raised but is not recorded yet must be, or other events would be acknowledged for it.
             self._record.append(alarms=self._events)
@@ -162,12 +207,73 @@ class Bookkeeper:
         line.heart.counters["acknowledged"] += ng_events + fault_events
         self._log.info("acknowledged", line=line.name, ng=ng_events, fault=fault_events)
 
-    def _open_epoch(self, line: Line, epoch: int, now: float) -> None:
-        if line.ledger.knows(epoch):
-            return
+    def _recorded_alarms(self, line: Line) -> tuple[OpenAlarms, OpenAlarms, list[Result]]:
+        return (
+            self._record.open_alarms(line.name, AlarmKind.NG),
+            self._record.open_alarms(line.name, AlarmKind.FAULT),
+            self._record.last_results(line.name, line.ng.n),
+        )
+
+    def _recorded_epochs(self, line: Line) -> list[_Account]:
+        return [self._recorded_epoch(line, epoch) for epoch in self._record.epochs(line.name)]
+
+    def _recorded_epoch(self, line: Line, epoch: int) -> _Account:
         recorded = self._record.recorded(line.name, epoch)
-        captured = self._record.captured(line.name, epoch)
-        line.ledger.open(epoch, recorded, captured, now)
+        return _Account(epoch, recorded, self._record.captured(line.name, epoch))
+
+    def _is_open(self, line: Line, epoch: int, now: float) -> bool:
+        """Whether the epoch is accounted for; one that is not is opened with what the record holds of it."""
+        if line.ledger.knows(epoch):
+            return True
+        if now < self._retry_at_s:
+            return False
+        try:
+            account = self._recorded_epoch(line, epoch)
+        except Fault as error:
+            self._fail(error, now)
+            return False
+        self._open(line, account, now)
+        return True
+
+    def _open(self, line: Line, account: _Account, now: float) -> None:
+        belief = line.ledger.open(account.epoch, account.recorded, account.captured, now)
+        if belief.doubted:
+            self._heed(line, account.epoch, account.captured, belief)
+
+    def _heed(self, line: Line, epoch: int, count: int, belief: Belief) -> None:
+        """A count not believed is a loss while that lasts; one that proved true may leave parts behind."""
+        if belief.doubted:
+            detail = f"count {count} of epoch {epoch} is too far ahead"
+            self._doubt(line, detail)
+            if not line.count_doubted:
+                self.raise_fault(line, FaultCode.COUNT_DOUBTED, detail)
+        line.count_doubted = belief.doubted
+        if untold := belief.untold:
+            detail = f"parts {untold.start} to {untold.stop - 1} of epoch {epoch} were not heard of"
+            self.raise_fault(line, FaultCode.NO_VERDICT, detail)
+
+    def _doubt(self, line: Line, detail: str) -> None:
+        line.heart.counters["implausible"] += 1
+        self._warnings.warning("implausible", detail, line=line.name)
+
+    def _keep(self, entry: Entry, line: Line) -> None:
+        """Let a verdict wait for the record, within the bound.
+
+        Beyond it the part becomes overdue, and FAULT(no_verdict) when the record works again.
+        """
+        verdict = entry.verdict
+        if len(self._waiting) + len(self._postponed) >= _MOST_WAITING:
+            line.heart.counters["not_kept"] += 1
+            self._warnings.warning("not_kept", f"seq {verdict.seq}: {verdict.result}", line=line.name)
+        elif line.ledger.knows(verdict.epoch):
+            self._waiting[verdict.key] = entry
+        else:
+            self._postponed.append(entry)
+
+    def _take_postponed(self, now: float) -> None:
+        postponed, self._postponed = self._postponed, []
+        for entry in postponed:
+            self.take(entry, now)
 
     def _new_captured(self, entries: Sequence[Entry]) -> dict[tuple[str, int], int]:
         """Counts that the record does not hold, as they are when `entries` are recorded."""
@@ -203,16 +309,18 @@ class Bookkeeper:
         line.heart.last_seq = verdict.seq
 
     def _fail(self, error: Fault, now: float) -> None:
-        self._retry_at_s = now + _RETRY_S
-        if self._failed:
+        self._retry_at_s = now + self._retry_s
+        self._retry_s = min(2 * self._retry_s, _LONGEST_RETRY_S)
+        was_well, self.trouble = not self.trouble, error.detail
+        if not was_well:
             return
-        self._failed = True
         for line in self._lines.values():
             line.record_failed = True
             self.raise_fault(line, FaultCode.RECORD_FAILED, error.detail)
 
     def _recover(self) -> None:
-        self._failed = False
+        self.trouble = ""
+        self._retry_s = _FIRST_RETRY_S
         for line in self._lines.values():
             line.record_failed = False
         self._log.info("record_recovered")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import structlog
 import zmq
 
 from edge.messages import (
@@ -26,12 +25,14 @@ from edge.messages import (
     map_topic,
     verdict_topic,
 )
+from edge.rate_limited_log import RateLimitedLog
 from edge.settings import Settings
 from edge.sockets import BEAT_HWM, MAP_HWM, VERDICT_HWM, Socket, Sockets, offer, receive
 
 # Bound the time between two beats when much comes at once.
 _MESSAGES_A_PASS = 500
 _MAPS_A_PASS = 16
+_LONGEST_TOPIC_SHOWN = 200  # bytes
 _Message = TypeVar("_Message")
 
 
@@ -52,7 +53,7 @@ class Inbox:
         sockets: makes them.
         settings: of the whole box.
         undecodable: counts messages that could not be taken, by line.
-        log: where they are told.
+        warnings: where they are told.
     """
 
     def __init__(
@@ -60,11 +61,11 @@ class Inbox:
         sockets: Sockets,
         settings: Settings,
         undecodable: Mapping[str, Counter[str]],
-        log: structlog.stdlib.BoundLogger,
+        warnings: RateLimitedLog,
     ) -> None:
         self._lines = list(settings.lines)
         self._undecodable = undecodable
-        self._log = log
+        self._warnings = warnings
         detectors = [settings.detector_endpoint(name) for name in settings.detectors()]
         # One socket for both: who hears a detector's first beat is subscribed to its verdicts already, so
         # that nothing falls between the replay, which a beat brings about, and what follows.
@@ -95,7 +96,7 @@ class Inbox:
         """Ask the line's detector for the verdicts that it still holds; they come with a later delivery."""
         if not offer(self._replay_of[line], encode_replay_request(ReplayRequest(line))):
             # It is asked again while parts are missing.
-            self._log.warning("replay_not_asked", line=line, detail="the detector takes no requests")
+            self._warnings.warning("replay_not_asked", "the detector takes no requests", line=line)
 
     def take(self, wait_ms: int) -> Delivery:
         """What is there, up to a bound; waits at most so long for the first message."""
@@ -130,11 +131,11 @@ class Inbox:
         try:
             into.append(decode(parts))
         except DecodeError as error:
-            topic = bytes(parts[0][:200]).decode(errors="replace")
+            topic = bytes(parts[0][:_LONGEST_TOPIC_SHOWN]).decode(errors="replace")
             line = topic.rstrip("/").rpartition("/")[2]
             if line in self._undecodable:
                 self._undecodable[line]["undecodable"] += 1
-            self._log.warning("undecodable", topic=topic, reason=error.reason, detail=str(error))
+            self._warnings.warning("undecodable", f"{topic}: {error}", reason=error.reason)
 
 
 def _messages(socket: Socket, most: int) -> list[list[Part]]:

@@ -36,6 +36,8 @@ _COUNTERS = (
     "late",
     "not_shown",
     "undecodable",
+    "implausible",
+    "not_kept",
     "ng_alarms",
     "fault_alarms",
     "acknowledged",
@@ -64,6 +66,7 @@ class Line:
         self.fault = FaultAlarm()
         self.paused = False
         self.record_failed = False
+        self.count_doubted = False
         self.heart = Heart("results", name, epoch)
         # All from the start: a counter that appears only with its first fault cannot be watched.
         self.heart.counters.update(dict.fromkeys(_COUNTERS, 0))
@@ -74,11 +77,14 @@ class Line:
         self._toggle = 0
 
     def restore(self, ng: OpenAlarms, fault: OpenAlarms, last: Sequence[Result]) -> None:
-        """Go on where an earlier run ended: what nobody acknowledged is still on."""
+        """Go on where an earlier run ended: what nobody acknowledged is still on.
+
+        A fault that was raised before the record could be read stays, and is the last one.
+        """
         for result in last:
             self.ng, _ = self.ng.after_part(result)
         self.ng = dataclasses.replace(self.ng, latch=Latch(ng.count))
-        self.fault = FaultAlarm(Latch(fault.count), fault.last)
+        self.fault = FaultAlarm(self.fault.latch.after_event(fault.count), self.fault.last or fault.last)
 
     def is_worth_showing(self, verdict: Verdict, replayed: bool, now_ns: int) -> bool:
         """False for what the PLC would take for news and is none: parts long gone, or all while paused.
@@ -119,6 +125,8 @@ class Line:
             return FaultCode.DETECTOR_LOST
         if not self.camera.alive:
             return FaultCode.CAMERA_LOST
+        if self.count_doubted:
+            return FaultCode.COUNT_DOUBTED
         return FaultCode.NONE
 
     def state(self, plc_trouble: str) -> tuple[ServiceState, str]:
@@ -127,7 +135,7 @@ class Line:
         Args:
             plc_trouble: why there is no link to the PLC, or empty.
         """
-        if not (self.camera.heard_of and self.detector.heard_of):
+        if not ((self.camera.heard_of and self.detector.heard_of) or self.record_failed):
             return ServiceState.STARTING, plc_trouble
         if loss := self.loss():
             return ServiceState.FAULT, loss.name.lower()

@@ -7,13 +7,14 @@ afterwards.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import operator
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +27,11 @@ from edge.results.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 _EPOCHS_RESUMED = 16
 _BUSY_S = 0.2
 _NS_PER_US = 1000
+# A disk that is full or fails, and another program that holds the file: what may pass by itself.
+_PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY}
+_PASSING_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+# Of an extended error code.
+_PRIMARY_CODE = 0xFF
 
 
 class AlarmKind(StrEnum):
@@ -57,44 +63,41 @@ class OpenAlarms:
 
 
 class Record:
-    """An open record.
+    """A record, opened by the first call that the disk allows.
+
+    Args:
+        path: of the file; made, with its directory, where there is none.
 
     Attributes:
         counters: transactions committed, microseconds that took, and transactions that failed.
 
-    Raises (every method):
-        Fault: `record_failed`, the disk is full or cannot be written; nothing of the call was written.
+    Raises (every method that reads or writes):
+        Fault: `record_failed`, the disk is full or fails; nothing of the call was written.
+        BadInput: not writable, not a record, or made by a newer version; the file is unchanged.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened: sqlite3.Connection | None = None
         self.counters = Counter(record_commits=0, record_commit_us=0, record_failures=0)
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open or make the file, and bring it to this schema version.
+        """The record of this file, open unless the disk is full or fails at this moment.
 
         Raises:
-            BadInput: not writable, not a record, or made by a newer version; the file is unchanged.
+            BadInput: as above; a disk in trouble is none, because it needs no other settings.
         """
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
-            raise _cannot_be_opened(path, error) from error
-        try:
-            _prepare(connection, path)
-        except sqlite3.Error as error:
-            connection.close()
-            raise _cannot_be_opened(path, error) from error
-        except BadInput:
-            connection.close()
-            raise
-        return cls(connection)
+        record = cls(path)
+        with suppress(Fault):
+            record._connected()
+        return record
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def append(
         self,
@@ -114,10 +117,10 @@ class Record:
         now = time.time_ns()
         below = settled or {}
 
-        def write() -> None:
-            self._connection.executemany(_INSERT_VERDICT, [_verdict_row(each, now) for each in verdicts])
-            self._connection.executemany(_INSERT_ALARM, [dataclasses.astuple(each) for each in alarms])
-            self._connection.executemany(
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany(_INSERT_VERDICT, [_verdict_row(each, now) for each in verdicts])
+            connection.executemany(_INSERT_ALARM, [dataclasses.astuple(each) for each in alarms])
+            connection.executemany(
                 _UPSERT_EPOCH,
                 [(*key, count, below.get(key, 0), now) for key, count in (captured or {}).items()],
             )
@@ -127,7 +130,7 @@ class Record:
     def acknowledge(self, line: str, kind: AlarmKind, events: int) -> None:
         """Mark the oldest open events of a line as acknowledged now."""
         self._transact(
-            lambda: self._connection.execute(_ACKNOWLEDGE, (time.time_ns(), line, str(kind), events))
+            lambda connection: connection.execute(_ACKNOWLEDGE, (time.time_ns(), line, str(kind), events))
         )
 
     def open_alarms(self, line: str, kind: AlarmKind) -> OpenAlarms:
@@ -161,31 +164,80 @@ class Record:
         return int(rows[0][0]) if rows else 0
 
     def _rows(self, query: str, values: tuple[object, ...]) -> list[Any]:
+        connection = self._connected()
         try:
-            return self._connection.execute(query, values).fetchall()
+            return connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
-            raise Fault("record_failed", str(error)) from error
+            raise _failed(error) from error
 
-    def _transact(self, write: Callable[[], object]) -> None:
+    def _transact(self, write: Callable[[sqlite3.Connection], object]) -> None:
+        connection = self._connected()
         begun_ns = time.monotonic_ns()
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            write()
-            self._connection.execute("COMMIT")
+            connection.execute("BEGIN IMMEDIATE")
+            write(connection)
+            connection.execute("COMMIT")
         except sqlite3.Error as error:
-            # A full disk has rolled back by itself already.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
             self.counters["record_failures"] += 1
-            raise Fault("record_failed", str(error)) from error
+            raise _failed(error) from error
+        finally:
+            self._roll_back(connection)
         self.counters["record_commits"] += 1
         self.counters["record_commit_us"] += (time.monotonic_ns() - begun_ns) // _NS_PER_US
 
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        """End what is left of a transaction; a full disk has ended it by itself already."""
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            # Closing takes it back too, and the next call opens the file anew.
+            self.close()
 
-def _cannot_be_opened(path: Path, error: Exception) -> BadInput:
+    def _connected(self) -> sqlite3.Connection:
+        if self._opened is None:
+            try:
+                self._opened = _open(self._path)
+            except Fault:
+                self.counters["record_failures"] += 1
+                raise
+        return self._opened
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    except (OSError, sqlite3.Error) as error:
+        raise _cannot_be_opened(path, error) from error
+    try:
+        _prepare(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise _cannot_be_opened(path, error) from error
+    except BadInput:
+        connection.close()
+        raise
+    return connection
+
+
+def _failed(error: Exception) -> Fault:
+    return Fault("record_failed", str(error))
+
+
+def _cannot_be_opened(path: Path, error: OSError | sqlite3.Error) -> Fault | BadInput:
+    if _may_pass(error):
+        return _failed(error)
     return BadInput(
         path, "", None, f"the record cannot be opened ({error}); check paths.state and results.database"
     )
+
+
+def _may_pass(error: OSError | sqlite3.Error) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _PASSING_ERRNO
+    # Python's own complaints have no code.
+    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _PASSING
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

@@ -22,6 +22,7 @@ from edge.plc.driver import (
     PlcDriver,
     ResetAsked,
 )
+from edge.rate_limited_log import RateLimitedLog
 from edge.results.bookkeeper import Bookkeeper, Entry
 from edge.results.evidence import EvidenceStore, EvidenceWriter
 from edge.results.inbox import Delivery, Inbox
@@ -34,7 +35,6 @@ _POLL_MS = 50
 _S_PER_DAY = 86_400
 # A part that is missing for this share of its time is asked for before it is given up.
 _ASK_AT = 0.5
-_LONGEST_COUNT = 2**63 - 1
 
 
 class ResultsService:
@@ -70,8 +70,9 @@ class ResultsService:
         evidence = _evidence_store(settings)
         self._record = Record.open(settings.database)
         counters = {name: line.heart.counters for name, line in self._lines.items()}
-        self._inbox = Inbox(sockets, settings, counters, log)
-        self._books = Bookkeeper(self._record, self._lines, log)
+        self._warnings = RateLimitedLog(log)
+        self._inbox = Inbox(sockets, settings, counters, self._warnings)
+        self._books = Bookkeeper(self._record, self._lines, log, self._warnings)
         self._evidence = EvidenceWriter(evidence, log)
         self._plc = _plc_driver(settings, log)
         self._plc_trouble = "" if self._plc is None else "not connected yet"
@@ -81,14 +82,15 @@ class ResultsService:
         """Serve until stopped; the PLC is left in the safe state however this ends.
 
         Raises:
-            Fault: the record cannot be read.
+            BadInput: there is room on the disk again, and the record proves to be none of this program.
         """
         try:
             self._books.restore(time.monotonic())
             self._show_all()
             if self._plc is not None:
                 self._plc.start()
-            self._lifecycle.ready(f"recording {', '.join(self._lines)}")
+            # Also without a record: a restart makes no room on the disk, and the PLC would see nothing.
+            self._lifecycle.ready(self._status())
             self._log.info("ready", lines=list(self._lines), plc=self._plc is not None)
             while not self._lifecycle.stopping:
                 self._serve_once(_POLL_MS)
@@ -119,6 +121,7 @@ class ResultsService:
             line.withdraw_ok_on_loss()
         self._show_all()
         self._beat()
+        self._warnings.tell_when_due(now)
 
     def _take(self, delivery: Delivery, now: float) -> None:
         for beat in delivery.beats:
@@ -140,8 +143,7 @@ class ResultsService:
         line = self._lines[beat.line]
         if beat.service == "camera":
             line.camera.hear(beat, now)
-            captured = min(max(beat.counters.get("captured", 0), 0), _LONGEST_COUNT)
-            self._books.captured(line, beat.epoch, captured, now)
+            self._books.captured(line, beat.epoch, max(beat.counters.get("captured", 0), 0), now)
         elif line.detector.hear(beat, now):
             self._ask_replay(line, now)
 
@@ -225,6 +227,12 @@ class ResultsService:
                 line.count_open_alarms()
                 send(self._beats, encode_beat(line.heart.beat(self._service_counters())))
                 self._lifecycle.alive()
+                self._lifecycle.status(self._status())
+
+    def _status(self) -> str:
+        if self._books.trouble:
+            return f"the record fails: {self._books.trouble}"
+        return f"recording {', '.join(self._lines)}"
 
     def _service_counters(self) -> dict[str, int]:
         """The same for all lines."""

@@ -73,6 +73,7 @@ DECODERS: tuple[Callable[[Sequence[Part]], Any], ...] = (
 
 names = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 counters = st.integers(0, 2**63 - 1)
+seqs = st.integers(0, 2**63 - 2)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 hashes = st.text("0123456789abcdef", max_size=16)
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -86,7 +87,7 @@ def frames(draw: st.DrawFn) -> Frame:
     header = FrameHeader(
         line=draw(names),
         epoch=draw(counters),
-        seq=draw(counters),
+        seq=draw(seqs),
         mono_ns=draw(counters),
         wall_ns=draw(counters),
         height=height,
@@ -112,7 +113,7 @@ def verdicts(draw: st.DrawFn, line: str | None = None) -> Verdict:
     return Verdict(
         line=line if line is not None else draw(names),
         epoch=draw(counters),
-        seq=draw(counters),
+        seq=draw(seqs),
         part_id=draw(texts),
         result=result,
         fault=FaultReason.NONE if judged else draw(st.sampled_from(reasons)),

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from edge.results.ledger import Ledger, Standing
+from edge.messages import MOST_LOST_AT_ONCE
+from edge.results.ledger import Belief, Ledger, Standing
 
 PATIENCE_S = 10.0
 
@@ -95,6 +96,67 @@ def test_old_epochs_go_unless_they_owe() -> None:
     assert len(ledger.captured_counts()) <= 17
     assert ledger.overdue(10.0, most=10) == [(0, 0)]
     assert ledger.knows(99)
+
+
+def test_a_count_too_far_ahead_is_not_believed(ledger: Ledger) -> None:
+    """Nobody is owed anything for it, and the next true count is taken as if it had not been."""
+    assert ledger.captured(7, 2**62, now=0.0) == Belief(doubted=True)
+    assert (ledger.owed, ledger.captured_counts()) == (0, {7: 0})
+    assert ledger.captured(7, 3, now=1.0) == Belief()
+    assert ledger.overdue(11.0, most=10) == [(7, 0), (7, 1), (7, 2)]
+
+
+def test_the_largest_jump_is_believed(ledger: Ledger) -> None:
+    """Every part of it is owed a verdict."""
+    assert ledger.captured(7, MOST_LOST_AT_ONCE, now=0.0) == Belief()
+    assert ledger.owed == MOST_LOST_AT_ONCE
+
+
+def test_a_jump_that_counts_continue_is_true(ledger: Ledger) -> None:
+    """Nobody recorded for hours: the last parts are owed, those before are told as one range."""
+    ledger.captured(7, 5, now=0.0)
+    beliefs = [ledger.captured(7, 10_000_000 + beat, now=1.0) for beat in range(5)]
+    untold = range(5, 10_000_003 - MOST_LOST_AT_ONCE)
+    assert beliefs == [Belief(doubted=True)] * 3 + [Belief(untold=untold), Belief()]
+    assert ledger.owed == 5 + MOST_LOST_AT_ONCE + 1
+    assert ledger.standing((7, 10_000_000)) is Standing.NEW
+
+
+def test_a_verdict_too_far_ahead_proves_nothing(ledger: Ledger) -> None:
+    """The bound of a count is that of a seq."""
+    ledger.captured(7, 3, now=0.0)
+    assert ledger.standing((7, 3 + MOST_LOST_AT_ONCE)) is Standing.NEW
+    assert ledger.standing((7, 4 + MOST_LOST_AT_ONCE)) is Standing.IMPLAUSIBLE
+
+
+@pytest.mark.parametrize(
+    ("recorded", "captured", "is_doubted"),
+    [([range(3)], 2**62, True), ([range(3), range(2**62, 2**62 + 1)], 3, False)],
+    ids=["count", "row"],
+)
+def test_a_record_that_believed_everything_is_not_believed(
+    recorded: list[range], captured: int, is_doubted: bool
+) -> None:
+    """What an earlier release wrote of a broken message does not go on after a restart."""
+    ledger = Ledger(PATIENCE_S)
+    assert ledger.open(7, recorded, captured, now=0.0) == Belief(doubted=is_doubted)
+    assert (ledger.owed, ledger.captured_counts()) == (0, {7: 3})
+
+
+def test_counts_of_a_free_running_line_are_not_doubted() -> None:
+    """They owe nothing; nobody is to acknowledge that the service was away for an hour."""
+    ledger = Ledger(PATIENCE_S, answers_all=False)
+    assert ledger.open(7, [range(5_000_000, 5_000_001)], 9_000_000, now=0.0) == Belief()
+    assert ledger.captured(7, 19_000_000, now=0.0) == Belief()
+
+
+def test_a_forgotten_epoch_is_settled_in_the_record_alone(ledger: Ledger) -> None:
+    """Between a verdict and its commit so many starts were heard of that its own is forgotten."""
+    for epoch in range(100, 200):
+        ledger.open(epoch, [], 0, now=0.0)
+    assert not ledger.knows(7)
+    ledger.settle((7, 0), now=0.0)
+    assert ledger.owed == 0
 
 
 class LedgerMachine(RuleBasedStateMachine):

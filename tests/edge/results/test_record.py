@@ -178,11 +178,12 @@ def test_last_open_code_counts(record: Record) -> None:
 def test_all_or_nothing(record: Record, make_verdict: Callable[..., Verdict], tmp_path: Path) -> None:
     """When the disk is full nothing of the call is written; when there is room again it goes on."""
     record.append([make_verdict(0)])
-    pages = record._connection.execute("PRAGMA page_count").fetchone()[0]
-    record._connection.execute(f"PRAGMA max_page_count = {pages}")
+    connection = record._connected()
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(Fault, match="record_failed: database or disk is full"):
         record.append([make_verdict(seq, detail="x" * 1000) for seq in range(1, 100)], [ng(1)])
-    record._connection.execute("PRAGMA max_page_count = 1000000")
+    connection.execute("PRAGMA max_page_count = 1000000")
     assert record.recorded("line1", 7) == [range(1)]
     record.append([make_verdict(1)])
     assert record.recorded("line1", 7) == [range(2)]
@@ -213,6 +214,19 @@ def test_committed_means_kept(tmp_path: Path) -> None:
     (kept,) = Record.open(path).recorded("line1", 7)
     assert kept.start == 0
     assert kept.stop >= reported
+
+
+def test_a_file_that_is_held_is_opened_later(tmp_path: Path, make_verdict: Callable[..., Verdict]) -> None:
+    """Another program writes at the moment of the start: no reason to end."""
+    Record.open(tmp_path / FILE).close()
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        record = Record.open(tmp_path / FILE)
+        with pytest.raises(Fault, match="record_failed: database is locked"):
+            record.append([make_verdict(0)])
+    record.append([make_verdict(0)])
+    assert record.recorded("line1", 7) == [range(1)]
+    record.close()
 
 
 def test_reopened_record_goes_on(tmp_path: Path, make_verdict: Callable[..., Verdict]) -> None:

@@ -150,6 +150,18 @@ def test_silence_is_a_recorded_fault(box: Box, service: str) -> None:
     box.until_ready()
 
 
+def test_count_that_cannot_be_true_is_a_fault_while_it_lasts(box: Box, make_verdict: MakeVerdict) -> None:
+    """A broken camera beat costs no line its verdicts, and no row is written for it."""
+    box.captured = 2**62
+    box.until(lambda: box.told and box.told.last_error == "count_doubted")
+    box.captured = 1
+    box.publish(make_verdict(0))
+    box.until(lambda: box.counter("recorded") == 1)
+    box.until_ready()
+    assert (box.rows(), box.rows("SELECT captured FROM epochs")) == ([(0, "OK", "")], [(1,)])
+    assert box.counter("implausible") >= 1
+
+
 def test_free_running_line_raises_no_missing_verdicts(
     make_box: Callable[..., Box], make_verdict: MakeVerdict
 ) -> None:
