@@ -7,8 +7,8 @@ the windows of the whole batch go through the tower together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfa.blocks import Run, unpacked
+from alfa.cuda_graphs import RecordedPasses
 from alfa.errors import BadInput
 from alfa.passes import Tower, Traced, middle_blocks, read_out, trace
 from alfa.preprocessing import Frontend, Preprocessor
@@ -61,6 +62,14 @@ class ValueVectors:
             agreement=tuple(level[index] for level in self.agreement),
         )
 
+    def clone(self) -> ValueVectors:
+        """A copy in memory of its own."""
+        return ValueVectors(
+            tokens=self.tokens.clone(),
+            windows=tuple(level.clone() for level in self.windows),
+            agreement=tuple(level.clone() for level in self.agreement),
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFeatures:
@@ -99,6 +108,18 @@ class ImageFeatures:
             layouts=self.layouts,
         )
 
+    def clone(self) -> ImageFeatures:
+        """A copy in memory of its own."""
+        return replace(
+            self,
+            image=self.image.clone(),
+            windows=tuple(level.clone() for level in self.windows),
+            patches=self.patches.clone(),
+            patch_joint=None if self.patch_joint is None else self.patch_joint.clone(),
+            values=None if self.values is None else self.values.clone(),
+            middle=tuple(level.clone() for level in self.middle),
+        )
+
 
 class _WindowLevel(NamedTuple):
     """Windows of one scale: embeddings (..., d), and the values and agreement of `ValueVectors` or nothing.
@@ -130,6 +151,7 @@ class Backbone:
         context_length: longest prompt in tokens, start and end included.
         device: where the model is.
         dtype: of the image tower; text is always encoded in float32.
+        records: whether the first batch of each shape costs more than those after it (alfa/cuda_graphs.py).
     """
 
     def __init__(self, model: ClipModel, settings: ModelSettings) -> None:
@@ -168,6 +190,10 @@ class Backbone:
             std=model.std,
         )
         self.preprocessor = Preprocessor(frontend, self.device, self.dtype)
+        self.records = self.device.type == "cuda" and settings.cuda_graphs
+        self._passes: Callable[[Tensor], ImageFeatures] = self._encode_pixels
+        if self.records:
+            self._passes = RecordedPasses(self._encode_pixels, self._constants)
         self.embed_dim: int = self.encode_text([""]).shape[1]
 
     @classmethod
@@ -203,7 +229,10 @@ class Backbone:
         Args:
             pixels: (B, 3, h, w), as the preprocessor gives them; h and w are multiples of the patch size.
         """
-        grid = Grid(pixels.shape[2] // self.patch_size, pixels.shape[3] // self.patch_size)
+        return self._passes(pixels)
+
+    def _encode_pixels(self, pixels: Tensor) -> ImageFeatures:
+        grid = self._grid_of(pixels)
         tokens = self._tower.embed(pixels)
         rows, packing = tokens.flatten(0, 1), (Run(*tokens.shape[:2]),)
         # Norm and projection of the first block see a token alone: the windows share them with their image.
@@ -222,6 +251,14 @@ class Backbone:
             middle=tuple(levels[:-1]),
             layouts=layouts,
         )
+
+    def _grid_of(self, pixels: Tensor) -> Grid:
+        return Grid(pixels.shape[2] // self.patch_size, pixels.shape[3] // self.patch_size)
+
+    def _constants(self, pixels: Tensor) -> object:
+        """What encoding these pixels reads besides them and the weights, all of it cached."""
+        grid = self._grid_of(pixels)
+        return self._tower.positions(grid), self._window_batches(self.layouts(grid), len(pixels))
 
     @property
     def preprocess_hash(self) -> str:
@@ -260,13 +297,15 @@ class Backbone:
         self, rows: Tensor, projected: Tensor, layouts: tuple[WindowLayout, ...], images: int
     ) -> list[_WindowLevel]:
         """All windows, scale by scale, from (B * T, c) embedded tokens and their first projection."""
-        batches = window_batches(layouts, self._tower.prefix, images, self._tokens_at_once)
         parts: list[list[_WindowLevel]] = [[] for _ in layouts]
-        for batch in batches:
+        for batch in self._window_batches(layouts, images):
             encoded = self._encode_batch(rows[batch.source], projected[batch.source], batch)
             for level, part in zip(batch.levels, encoded, strict=True):
                 parts[level].append(part)
         return [_joined(level, images) for level in parts]
+
+    def _window_batches(self, layouts: tuple[WindowLayout, ...], images: int) -> tuple[WindowBatch, ...]:
+        return window_batches(layouts, self._tower.prefix, images, self._tokens_at_once)
 
     def _encode_batch(self, rows: Tensor, projected: Tensor, batch: WindowBatch) -> list[_WindowLevel]:
         """Packed rows of n windows -> per run, embeddings, and values and agreement where needed."""

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from alfa.blocks import Block, Packing, unpacked
+from alfa.windows import Grid
 
 
 class Traced(NamedTuple):
@@ -59,6 +60,9 @@ class Tower(Protocol):
 
         Any h and w that are multiples of the patch size.
         """
+
+    def positions(self, grid: Grid) -> Tensor:
+        """(1, tokens, c): the position embeddings of a grid, which `embed` adds; cached."""
 
     def norm(self, rows: Tensor) -> Tensor:
         """The final norm of rows of any block, (m, c), where it belongs before the pooling."""

@@ -104,6 +104,10 @@ class ModelSettings(BaseModel):
         le=1 << 20,
         description="window tokens that go through the tower at once; 0 chooses by device",
     )
+    cuda_graphs: bool = Field(
+        True,
+        description="on a GPU, record the pass of each shape of batch once and replay it; the same results",
+    )
     threads: int = Field(0, ge=0, le=256, description="CPU threads for torch; 0 leaves torch's own choice")
 
     @property

@@ -48,7 +48,11 @@ class OpenClipTower:
         patches = visual.conv1(pixels)
         class_token = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         tokens = torch.cat([class_token, patches.flatten(2).mT], dim=1)
-        return visual.ln_pre(tokens + self._positions.on(_grid_of(patches)))  # type: ignore[no-any-return]
+        return visual.ln_pre(tokens + self.positions(_grid_of(patches)))  # type: ignore[no-any-return]
+
+    def positions(self, grid: Grid) -> Tensor:
+        """Of class token and patches."""
+        return self._positions.on(grid)
 
     def norm(self, rows: Tensor) -> Tensor:
         """None: ln_post belongs to the pooling, which may come before it."""
@@ -88,7 +92,7 @@ class TimmTower:
         trunk = self._trunk
         patches = trunk.patch_embed.proj(pixels)
         tokens = trunk.patch_embed.norm(patches.flatten(2).mT)
-        positions = self._positions.on(_grid_of(patches))
+        positions = self.positions(_grid_of(patches))
         prefix = [
             token.expand(len(tokens), -1, -1)
             for token in (trunk.cls_token, trunk.reg_token)
@@ -99,6 +103,10 @@ class TimmTower:
         else:
             placed = torch.cat([*prefix, tokens + positions], dim=1)
         return trunk.norm_pre(placed)  # type: ignore[no-any-return]
+
+    def positions(self, grid: Grid) -> Tensor:
+        """Of the patches, and of the prefix tokens where they have any."""
+        return self._positions.on(grid)
 
     def norm(self, rows: Tensor) -> Tensor:
         """timm's final norm."""

@@ -31,6 +31,7 @@ from benchmarks.suite import Effort
 ALL = {
     "matmul": "benchmarks.matmul",
     "window_pass": "benchmarks.window_pass",
+    "window_pass_gpu": "benchmarks.window_pass_gpu",
     "stages": "benchmarks.stages",
     "peers_winclip": "benchmarks.peers_speed_winclip",
     "peers_masking": "benchmarks.peers_speed_masking",

@@ -10,12 +10,12 @@ from torch.nn import functional
 
 from benchmarks.machine import native_precisions
 from benchmarks.suite import Benchmark, Effort, Row
-from benchmarks.timing import in_turn, torch_threads
+from benchmarks.timing import in_turn, torch_threads, waited_for
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Square ones, and a transformer's own: many tokens through a projection up and down.
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 896, 3584), (4096, 3584, 896))
-_SHAPES_ON_GPU = ((4096, 4096, 4096), (8192, 8192, 8192), (65536, 896, 3584), (65536, 3584, 896))
+SHAPES_ON_GPU = ((4096, 4096, 4096), (8192, 8192, 8192), (65536, 896, 3584), (65536, 3584, 896))
 _ROUNDS = 7
 _NAN = float("nan")
 
@@ -44,20 +44,8 @@ def _flops(shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device
         lambda: functional.linear(left, right, bias),
     ]
     with torch.inference_mode():
-        timings = in_turn([_waited_for(way, device) for way in ways], rounds)
+        timings = in_turn([waited_for(way, device) for way in ways], rounds)
     return 2 * m * k * n / min(timing.best for timing in timings)
-
-
-def _waited_for(work: Callable[[], Tensor], device: torch.device) -> Callable[[], object]:
-    """On a GPU a product returns before it is made."""
-    if device.type != "cuda":
-        return work
-
-    def waited_for() -> None:
-        work()
-        torch.cuda.synchronize(device)
-
-    return waited_for
 
 
 def run(effort: Effort) -> list[Row]:
@@ -78,7 +66,7 @@ def run(effort: Effort) -> list[Row]:
             rows.append(Row(what, reached / 1e9, "GFLOP/s"))
     if torch.cuda.is_available():
         for name, dtype in _DTYPES.items():
-            reached = peak_flops(dtype, torch.device("cuda"), _SHAPES_ON_GPU, rounds)
+            reached = peak_flops(dtype, torch.device("cuda"), SHAPES_ON_GPU, rounds)
             rows.append(Row(f"{name}, {torch.cuda.get_device_name()}", reached / 1e9, "GFLOP/s"))
     return rows
 

@@ -66,6 +66,18 @@ def in_turn(things: Sequence[Callable[[], object]], rounds: int, warm_up: int = 
     return [Timing(tuple(taken)) for taken in seconds]
 
 
+def waited_for(work: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """The work to its end: on a GPU a call returns before anything is done."""
+    if device.type != "cuda":
+        return work
+
+    def to_its_end() -> None:
+        work()
+        torch.cuda.synchronize(device)
+
+    return to_its_end
+
+
 def times_faster(ours: Timing, theirs: Timing) -> float:
     """How many times as long the other takes, of medians."""
     return theirs.median / ours.median

@@ -110,7 +110,10 @@ def _load_recipes(
 def _probe(backbone: Backbone, max_batch: int) -> ImageFeatures:
     """Also the model's first passes, which cost more than those after them; no part should wait for that."""
     plain = np.full((*backbone.image_size, 3), _PROBE_GREY, np.uint8)
-    backbone.encode([plain])
+    # On a GPU each number of images is a recording of its own (alfa/cuda_graphs.py).
+    every = range(2, max_batch) if backbone.records else ()
+    for images in (1, *every):
+        backbone.encode([plain] * images)
     return backbone.encode([plain] * max_batch)[0][1]
 
 
