@@ -1,4 +1,4 @@
-"""The model on a GPU, in half precision: time an image, share of the matmul peak, what recorded passes save."""
+"""The model on a GPU, in half precision: time an image, share of the matmul peak, what recording saves."""
 
 from __future__ import annotations
 
