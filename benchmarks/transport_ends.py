@@ -23,7 +23,7 @@ from edge.camera.publisher import FrameSink
 from edge.camera.sources.base import Captured
 from edge.detector.frame_source import FrameSource
 from edge.lifecycle import Heart, configure_logging
-from edge.messages import frame_topic
+from edge.messages import decode_frame_header, frame_topic
 from edge.ring import FrameRing
 from edge.sockets import FRAME_HWM, Sockets
 
@@ -337,7 +337,7 @@ class _ProductReceiver:
     def receive(self) -> Pixels | None:
         self._source.tell()
         parts = self._source.receive()
-        return None if parts is None else self._source.decode(parts).pixels
+        return None if parts is None else self._source.frame(decode_frame_header(parts), parts).pixels
 
 
 class _PlainSender:

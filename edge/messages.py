@@ -2,6 +2,7 @@
 
     frame/{line}/      | msgpack FrameHeader | raw pixels
     frame/{line}/      | msgpack FrameHeader | empty            | msgpack SlotRef, pixels in shared memory
+    frame/{line}/      | msgpack FrameHeader | empty                (header.unreadable: a part without image)
     lease/{line}/      | msgpack Lease                         (detector -> camera: what it still reads)
     verdict/{line}/    | msgpack Verdict
     map/{line}/        | msgpack MapHeader   | float16 map      | JPEG of the judged image, or empty
@@ -160,6 +161,12 @@ class TooLarge(DecodeError):
     reason = "too_large"
 
 
+class NoImage(DecodeError):
+    """A part of which the camera has no image; the header says why."""
+
+    reason = "no_image"
+
+
 class SlotLost(DecodeError):
     """Pixels in shared memory that are gone, overwritten, or lent to another reader."""
 
@@ -190,6 +197,7 @@ class FrameHeader:
     captured_height: Annotated[int, Field(ge=0, le=MAX_SIDE)] = 0  # where the camera shrank the image, else 0
     captured_width: Annotated[int, Field(ge=0, le=MAX_SIDE)] = 0
     boot: Hash = ""  # whose clock `mono_ns` is of (`edge.clocks`); empty: unknown
+    unreadable: Text = ""  # why there is no image of this part; the layout says nothing then
     v: int = VERSION
 
     @property
@@ -431,6 +439,11 @@ def encode_shared_frame(header: FrameHeader, slot: SlotRef) -> list[Part]:
     return [frame_topic(header.line), _pack(header), b"", _pack(slot)]
 
 
+def encode_unreadable(header: FrameHeader) -> list[Part]:
+    """Topic, header, nothing: a part without image, whose header says why (`unreadable`)."""
+    return [frame_topic(header.line), _pack(header), b""]
+
+
 def slot_of(parts: Sequence[Part]) -> SlotRef | None:
     """The slot that a frame message refers to; None where its pixels are in the message.
 
@@ -446,9 +459,30 @@ def decode_frame(parts: Sequence[Part]) -> Frame:
     Raises:
         DecodeError: one of its subclasses; nothing was allocated.
     """
-    topic, packed, payload = _expect(parts, 3)
+    _, _, payload = _expect(parts, 3)
+    return frame_of(decode_frame_header(parts), payload)
+
+
+def decode_frame_header(parts: Sequence[Part]) -> FrameHeader:
+    """Which part a frame message is of, whatever became of its pixels.
+
+    Raises:
+        DecodeError: one of its subclasses; then nobody knows which part it is.
+    """
+    topic, packed, *_ = parts if len(parts) == _SHARED_FRAME_PARTS else _expect(parts, 3)
     header = _unpack(packed, FrameHeader)
     _check_topic(topic, frame_topic(header.line))
+    return header
+
+
+def frame_of(header: FrameHeader, payload: Part) -> Frame:
+    """The frame of a header and its pixels, of which it is a read-only view.
+
+    Raises:
+        DecodeError: there is no image, or header and pixels do not fit; nothing was allocated.
+    """
+    if header.unreadable:
+        raise NoImage(header.unreadable)
     if header.channels != (1 if header.colour == "grey" else 3):
         raise MalformedHeader(f"{header.channels} channels cannot be {header.colour}")
     if header.height * header.width > MAX_PIXELS:

@@ -81,6 +81,26 @@ class DeviceSource(_Table):
     height: int = Field(0, ge=0, le=65535, description="asked of the camera; 0 leaves its own")
     rate_hz: float = Field(0.0, ge=0, le=1000, description="asked of the camera; 0 leaves its own")
     limit: int = Field(0, ge=0, description="stop after this many parts; 0 for no end")
+    silent_after_ms: int = Field(
+        5000,
+        ge=0,
+        le=86_400_000,
+        description="no image for longer is the fault camera_silent; 0 for a camera whose trigger may rest",
+    )
+    frozen_after: int = Field(
+        5,
+        ge=0,
+        le=100_000,
+        description="so many equal images in a row are the fault camera_frozen: a sensor's noise never "
+        "repeats. 0: never; a compressed stream of a scene at rest may repeat",
+    )
+
+    @field_validator("frozen_after")
+    @classmethod
+    def _one_image_repeats_nothing(cls, frozen_after: int) -> int:
+        if frozen_after == 1:
+            raise ValueError("one image is no repetition; give 0 or at least 2")
+        return frozen_after
 
     @field_validator("device")
     @classmethod

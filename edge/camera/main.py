@@ -11,16 +11,17 @@ import typer
 
 from alfa.cli.entry import run
 from alfa.errors import BadInput, Fault
+from edge.camera.condition import Condition
 from edge.camera.gate import DetectorGate
 from edge.camera.pacer import Pacer
 from edge.camera.publisher import FrameSink
 from edge.camera.sources.base import End, ImageSource
-from edge.camera.sources.choice import make_source
+from edge.camera.sources.choice import make_source, make_watch
 from edge.health import Health
 from edge.lifecycle import Heart, Lifecycle, configure_logging, new_epoch
 from edge.messages import ServiceState
 from edge.ring import FrameRing
-from edge.settings import Settings, load_settings
+from edge.settings import Settings, Source, load_settings
 from edge.sockets import FRAME_HWM, Sockets
 from edge.web import Pages
 
@@ -53,7 +54,7 @@ def camera(
             log.info("started", epoch=heart.epoch, source=settings.lines[line].source.kind)
             try:
                 _hold(gate, sink, lifecycle)
-                _capture(source, settings.lines[line].source.limit, sink, heart, lifecycle, log)
+                _capture(source, settings.lines[line].source, sink, heart, lifecycle, log)
             except Fault as error:
                 heart.state, heart.last_error = ServiceState.FAULT, str(error)
                 raise
@@ -85,8 +86,6 @@ def _open(source: ImageSource, line: str, config: Path) -> None:
         source.open()
     except BadInput as error:
         raise BadInput(config, f"lines.{line}.source.path", error.where, error.advice) from error
-    except Fault as error:
-        raise Fault(error.name, f"lines.{line}.source.{error.detail}") from error
 
 
 def _pages(config: Path, settings: Settings, line: str, log: structlog.stdlib.BoundLogger) -> Pages:
@@ -114,7 +113,7 @@ def _hold(gate: DetectorGate | None, sink: FrameSink, lifecycle: Lifecycle) -> N
 
 def _capture(
     source: ImageSource,
-    limit: int,
+    settings: Source,
     sink: FrameSink,
     heart: Heart,
     lifecycle: Lifecycle,
@@ -122,33 +121,25 @@ def _capture(
 ) -> None:
     """Take parts when they are due and beat in between; after the last part go on beating until stopped."""
     pacer = Pacer(source.rate_hz, time.monotonic())
-    heart.state = ServiceState.READY
+    watch = make_watch(settings, time.monotonic())
+    condition = Condition(heart, lifecycle, log)
     while not lifecycle.stopping:
         lifecycle.alive()
+        if not heart.counters["ended"]:
+            condition.follow(source.trouble or watch.trouble(time.monotonic()))
         sink.beat_when_due()
         if heart.counters["ended"] or (wait_s := pacer.wait_s()) > 0:
             sink.wait(_TICK_S if heart.counters["ended"] else min(wait_s, _TICK_S))
             continue
         shot = source.read(_TICK_S)
-        _report_trouble(source.trouble, heart, log)
         if shot is None:
             continue
         pacer.taken()
         if not isinstance(shot, End):
-            sink.take(shot)
-        if isinstance(shot, End) or heart.counters["captured"] == limit:
+            sink.take(watch.checked(shot, time.monotonic()))
+        if isinstance(shot, End) or heart.counters["captured"] == settings.limit:
             heart.counters["ended"] = 1
             log.info("source ended", captured=heart.counters["captured"])
-
-
-def _report_trouble(trouble: str, heart: Heart, log: structlog.stdlib.BoundLogger) -> None:
-    """A camera that gives no images is a FAULT in the beat, until images come again."""
-    state = ServiceState.FAULT if trouble else ServiceState.READY
-    if state is not heart.state:
-        log.warning("camera state", state=state, trouble=trouble)
-    heart.state = state
-    if trouble:
-        heart.last_error = trouble
 
 
 if __name__ == "__main__":

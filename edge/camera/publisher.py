@@ -1,6 +1,8 @@
-"""The camera's end of the line: every part that came by gets a sequence number; every image goes out."""
+"""The camera's end of the line: every part that came by gets a sequence number, and goes out with it."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 import structlog
@@ -11,7 +13,16 @@ from edge.camera.sources.base import Captured, Shot, Unreadable
 from edge.clocks import this_boot
 from edge.lifecycle import Heart
 from edge.log_lines import about_part
-from edge.messages import MAX_PIXELS, MAX_SIDE, Frame, FrameHeader, encode_beat
+from edge.messages import (
+    LONGEST_TEXT,
+    MAX_PIXELS,
+    MAX_SIDE,
+    Frame,
+    FrameHeader,
+    encode_beat,
+    encode_unreadable,
+)
+from edge.rate_limited_log import RateLimitedLog
 from edge.ring import FrameRing
 from edge.sockets import Socket
 
@@ -19,9 +30,9 @@ from edge.sockets import Socket
 class FrameSink:
     """Numbers, publishes and counts the parts of one line.
 
-    Counters in the beat: `captured` (numbered), `sent` (published), `unreadable` (no image: the number is
-    used up and the detector sees the gap). captured = sent + unreadable. `shared` of those sent went through
-    shared memory.
+    Counters in the beat: `captured` (numbered), `sent` (images published), `unreadable` (no image: the part
+    is published without, and the detector answers it with a FAULT). captured = sent + unreadable. `shared` of
+    those sent went through shared memory.
 
     Args:
         socket: a watched publisher.
@@ -44,12 +55,12 @@ class FrameSink:
     ) -> None:
         self._carrier = Carrier(socket, heart.line, buffer_bytes, ring, log)
         self._heart = heart
-        self._log = log
+        self._log = RateLimitedLog(log)
         self._max_side = max_side
         heart.counters.update(captured=0, sent=0, unreadable=0, shared=0)
 
     def take(self, shot: Shot) -> None:
-        """Give the part its number, and publish its image where there is one."""
+        """Give the part its number, and publish it, with its image where there is one."""
         self._heart.last_seq += 1
         self._heart.counters["captured"] += 1
         with about_part(self._heart.line, self._heart.epoch, self._heart.last_seq, shot.part_id):
@@ -57,18 +68,19 @@ class FrameSink:
 
     def _publish(self, shot: Shot) -> None:
         if isinstance(shot, Unreadable):
-            self._leave_out(shot.why)
+            self._send_without_image(shot)
             return
         small = shrunk(shot, self._max_side)
         refusal = _refusal(shot, small)
         if refusal:
-            self._leave_out(refusal)
+            self._send_without_image(Unreadable(shot.part_id, refusal, shot.mono_ns, shot.wall_ns))
             return
         self._heart.counters["shared"] += self._carrier.send_frame(self._frame(shot, small))
         self._heart.counters["sent"] += 1
 
     def beat_when_due(self) -> None:
         """Publish the heartbeat if its time has come."""
+        self._log.tell_when_due()
         if self._heart.due():
             self._carrier.send(encode_beat(self._heart.beat()))
 
@@ -89,31 +101,43 @@ class FrameSink:
         """Whether someone is subscribed to this line's frames; as of the last `wait` or `take`."""
         return self._carrier.heard
 
-    def _leave_out(self, why: str) -> None:
+    def _send_without_image(self, part: Unreadable) -> None:
         self._heart.counters["unreadable"] += 1
-        self._log.warning("part without image", why=why)
+        self._log.warning("part_without_image", part.why)
+        header = dataclasses.replace(self._header(part), unreadable=part.why[:LONGEST_TEXT])
+        self._carrier.send(encode_unreadable(header))
 
     def _frame(self, captured: Captured, sent: Captured) -> Frame:
         pixels = np.ascontiguousarray(sent.pixels)
         height, width, channels = pixels.shape
         captured_height, captured_width = captured.pixels.shape[:2] if sent is not captured else (0, 0)
-        header = FrameHeader(
-            line=self._heart.line,
-            epoch=self._heart.epoch,
-            seq=self._heart.last_seq,
-            mono_ns=captured.mono_ns,
-            wall_ns=captured.wall_ns,
+        header = dataclasses.replace(
+            self._header(captured),
             height=height,
             width=width,
             channels=1 if channels == 1 else 3,
-            dtype="uint8",
             colour=captured.colour,
-            part_id=captured.part_id,
             captured_height=captured_height,
             captured_width=captured_width,
-            boot=this_boot(),
         )
         return Frame(header, pixels)
+
+    def _header(self, shot: Shot) -> FrameHeader:
+        """Of a part of which there is no image."""
+        return FrameHeader(
+            line=self._heart.line,
+            epoch=self._heart.epoch,
+            seq=self._heart.last_seq,
+            mono_ns=shot.mono_ns,
+            wall_ns=shot.wall_ns,
+            height=1,
+            width=1,
+            channels=1,
+            dtype="uint8",
+            colour="grey",
+            part_id=shot.part_id,
+            boot=this_boot(),
+        )
 
 
 def _refusal(captured: Captured, small: Captured) -> str:

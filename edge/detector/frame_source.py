@@ -8,11 +8,21 @@ from pathlib import Path
 
 import structlog
 
-from edge.messages import Frame, Part, SlotRef, decode_frame, encode_lease, frame_topic, slot_of
+from edge.messages import (
+    Frame,
+    FrameHeader,
+    Part,
+    SlotRef,
+    WrongParts,
+    encode_lease,
+    frame_of,
+    frame_topic,
+    slot_of,
+)
 from edge.ring import SMALLEST_SHARED_BYTES, RingReader, SharedPixels
 from edge.sockets import Socket, receive, send
 
-_HEADER, _PIXELS = 1, 2
+_PIXELS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +63,26 @@ class FrameSource:
         """The next message as it came, or None; never blocks."""
         return receive(self._socket)
 
-    def decode(self, parts: list[Part]) -> Frame:
+    def frame(self, header: FrameHeader, parts: list[Part]) -> Frame:
         """The frame of a message; its pixels are a read-only view of memory that is kept as long as the view.
+
+        Args:
+            header: of `edge.messages.decode_frame_header`.
+            parts: the message.
 
         Raises:
             DecodeError: one of its subclasses; `SlotLost` where the pixels are not in shared memory any more.
         """
-        reader = self._readers.get(bytes(parts[0]))
+        reader = self._readers.get(frame_topic(header.line))
         slot = slot_of(parts)
-        if reader is None:
-            return decode_frame(parts)
         if slot is not None:
+            if reader is None:
+                raise WrongParts("pixels in shared memory, of which this line has none (`shared_frames`)")
             shared = self._viewed(reader, slot)
-            frame = decode_frame([parts[0], parts[_HEADER], shared.view])
-            return SharedFrame(frame.header, frame.pixels, shared)
-        frame = decode_frame(parts)
-        if frame.pixels.nbytes >= SMALLEST_SHARED_BYTES:
+            frame = frame_of(header, shared.view)
+            return SharedFrame(header, frame.pixels, shared)
+        frame = frame_of(header, parts[_PIXELS])
+        if reader is not None and frame.pixels.nbytes >= SMALLEST_SHARED_BYTES:
             reader.came_through_socket()
         return frame
 

@@ -14,7 +14,15 @@ from edge.detector.line import Line
 from edge.detector.outlet import Outlet
 from edge.detector.queues import Displaced, FrameQueues
 from edge.log_lines import about_part
-from edge.messages import DecodeError, FaultReason, Frame, Part, frame_topic
+from edge.messages import (
+    DecodeError,
+    FaultReason,
+    Frame,
+    FrameHeader,
+    Part,
+    decode_frame_header,
+    frame_topic,
+)
 from edge.rate_limited_log import RateLimitedLog
 from edge.settings import LineSettings
 
@@ -29,7 +37,7 @@ class Inlet:
         frames: of all lines' cameras.
         lines: by name; those whose topics are subscribed to.
         settings: of the lines.
-        queues: where frames wait for the worker.
+        queues: where frames wait to be judged.
         outlet: takes the FAULT of a frame for which there is no room.
         log: where events go.
 
@@ -76,33 +84,45 @@ class Inlet:
 
     def _take_message(self, line: Line, parts: list[Part]) -> None:
         try:
-            frame = self._frames.decode(parts)
+            header = decode_frame_header(parts)
         except DecodeError as error:
-            # The part itself is found missing when the next frame arrives.
+            # Nobody knows whose it is; the part itself is found missing when the next frame arrives.
             line.count("undecodable")
             self._log.warning("frame_undecodable", str(error), line=line.name, reason=error.reason)
-        else:
-            header = frame.header
-            with about_part(line.name, header.epoch, header.seq, header.part_id):
-                self._take_frame(line, self._dated_here(line, frame))
+            return
+        with about_part(line.name, header.epoch, header.seq, header.part_id):
+            self._take_part(line, self._dated_here(line, header), parts)
 
-    def _dated_here(self, line: Line, frame: Frame) -> Frame:
-        """The frame with a capture time of this machine's clock: that of its arrival where it has none.
+    def _take_part(self, line: Line, header: FrameHeader, parts: list[Part]) -> None:
+        try:
+            frame = self._frames.frame(header, parts)
+        except DecodeError as error:
+            if self._is_new(line, header):
+                self._outlet.publish_verdict(line.unreadable(header, error))
+        else:
+            if self._is_new(line, header):
+                self._put(frame)
+
+    def _dated_here(self, line: Line, header: FrameHeader) -> FrameHeader:
+        """The header with a capture time of this machine's clock: that of its arrival where it has none.
 
         Ages and latencies then begin at the arrival; else a camera elsewhere were always or never stale.
         """
         now_ns = time.monotonic_ns()
-        if not is_foreign(frame.header, now_ns):
-            return frame
+        if not is_foreign(header, now_ns):
+            return header
         line.count("clock_skewed")
         self._log.warning("clock_skewed", "ages count from the arrival", line=line.name)
-        return dataclasses.replace(frame, header=dataclasses.replace(frame.header, mono_ns=now_ns))
+        return dataclasses.replace(header, mono_ns=now_ns)
 
-    def _take_frame(self, line: Line, frame: Frame) -> None:
-        if not line.arrived(frame.header):
-            if line.trouble:
-                self._log.warning("implausible_seq", line.trouble, line=line.name)
-            return
+    def _is_new(self, line: Line, header: FrameHeader) -> bool:
+        """Account for the part; False where it gets no verdict here."""
+        is_new = line.arrived(header)
+        if line.trouble:
+            self._log.warning("implausible_seq", line.trouble, line=line.name)
+        return is_new
+
+    def _put(self, frame: Frame) -> None:
         displaced = self._queues.put(frame) if self._fits(frame) else Displaced(frame, FaultReason.QUEUE_FULL)
         if displaced is not None:
             self._outlet.publish_displaced(displaced)

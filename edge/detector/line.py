@@ -12,7 +12,7 @@ from edge.detector.queues import Displaced
 from edge.detector.stage_times import counter_names, observed
 from edge.detector.verdicts import Stamp, fault, lost
 from edge.lifecycle import Heart
-from edge.messages import FaultReason, FrameHeader, Part, Result, Verdict
+from edge.messages import DecodeError, FaultReason, FrameHeader, Part, Result, Verdict
 
 _COUNTERS = (
     "received",
@@ -95,6 +95,10 @@ class Line:
             self.count(str(displaced.reason))
             return None
         return fault(displaced.frame.header, displaced.reason, "the detector was busy", self.stamp)
+
+    def unreadable(self, header: FrameHeader, error: DecodeError) -> Verdict:
+        """The FAULT of a part that is known, and its image is not."""
+        return fault(header, FaultReason.UNDECODABLE, f"{error.reason}: {error}", self.stamp)
 
     @property
     def owes_losses(self) -> bool:

@@ -27,6 +27,7 @@ from edge.messages import (
     Lease,
     MalformedHeader,
     MapHeader,
+    NoImage,
     Part,
     Reason,
     Region,
@@ -43,6 +44,7 @@ from edge.messages import (
     WrongTopic,
     decode_beat,
     decode_frame,
+    decode_frame_header,
     decode_lease,
     decode_map,
     decode_replay,
@@ -55,6 +57,7 @@ from edge.messages import (
     encode_replay,
     encode_replay_request,
     encode_shared_frame,
+    encode_unreadable,
     encode_verdict,
     fault_code,
     frame_topic,
@@ -63,6 +66,7 @@ from edge.messages import (
 
 DECODERS: tuple[Callable[[Sequence[Part]], Any], ...] = (
     decode_frame,
+    decode_frame_header,
     decode_verdict,
     decode_map,
     decode_beat,
@@ -216,6 +220,23 @@ def test_slot_survives_the_wire() -> None:
     parts = encode_shared_frame(header, slot)
     assert slot_of(parts) == slot
     assert decode_frame([*parts[:2], bytes(18)]).header == header
+
+
+def test_part_without_image_keeps_its_header() -> None:
+    """Which part it is, and why there is no image; never an image of one grey pixel."""
+    header = dataclasses.replace(a_frame().header, unreadable="cut short")
+    parts = encode_unreadable(header)
+    assert decode_frame_header(parts) == header
+    with pytest.raises(NoImage, match="cut short"):
+        decode_frame([*parts[:2], bytes(18)])
+
+
+def test_header_tells_the_part_whatever_became_of_its_pixels() -> None:
+    """Of a payload that was cut short, and of a slot that cannot be read."""
+    frame = a_frame()
+    parts = encode_frame(frame)
+    assert decode_frame_header([*parts[:2], b"cut"]) == frame.header
+    assert decode_frame_header([*parts[:2], b"", b"no slot"]) == frame.header
 
 
 def test_frame_with_its_pixels_has_no_slot() -> None:

@@ -27,6 +27,24 @@ class Unreadable:
 
     part_id: str
     why: str
+    mono_ns: int = field(default_factory=time.monotonic_ns)
+    wall_ns: int = field(default_factory=time.time_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why no images of parts come at present.
+
+    Attributes:
+        name: fixed, as used in counters and logs, such as `camera_lost`.
+        detail: for a person.
+    """
+
+    name: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.detail}"
 
 
 class End:
@@ -46,15 +64,14 @@ class ImageSource(Protocol):
         """Parts a second at which `read` wants to be called; 0: the source itself sets the pace."""
 
     @property
-    def trouble(self) -> str:
-        """Why no images come at present, or empty; the source goes on trying by itself."""
+    def trouble(self) -> Trouble | None:
+        """Why no images come at present; the source goes on trying by itself, for ever."""
 
     def open(self) -> None:
-        """Get ready to read.
+        """Get ready to read; a device that is not there is trouble, and no error.
 
         Raises:
             BadInput: a file or directory that the settings name is missing or is not what they say.
-            Fault: `camera_unavailable`: the device does not open.
         """
 
     def read(self, timeout_s: float) -> Shot | End | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import queue
 import re
 import threading
-import time
 from typing import Any
 
 import cv2
@@ -17,15 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from alfa.errors import Fault
-from edge.camera.sources.base import Captured, End, Shot, Unreadable
+from edge.camera.sources.backoff import BackOff
+from edge.camera.sources.base import Captured, End, Shot, Trouble, Unreadable
 from edge.camera.sources.opencv import open_capture
 from edge.settings import DeviceSource
 
 OPEN_TIMEOUT_MS = 5000
 READ_TIMEOUT_MS = 3000
-STALL_S = 5.0
-FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 30.0
 _WAITING_IMAGES = 4
 _JOIN_S = 2.0
 
@@ -40,32 +37,19 @@ class CaptureDevice:
         self._images: queue.Queue[Shot] = queue.Queue(_WAITING_IMAGES)
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
-        self._lost = ""
-        self._last_image_s = 0.0
-
-    @property
-    def trouble(self) -> str:
-        """Why the camera gives no images, while its thread tries again."""
-        if self._lost:
-            return self._lost
-        silent_s = time.monotonic() - self._last_image_s
-        return f"{self._name}: no image for {silent_s:.0f} s" if silent_s > STALL_S else ""
+        # Written by the thread once it runs.
+        self.trouble: Trouble | None = None
 
     def open(self) -> None:
-        """Open the device and start reading it.
-
-        Raises:
-            Fault: `camera_unavailable`: it does not open.
-        """
+        """Start reading the device; one that does not open is tried again, as one that is lost later."""
         capture = self._opened()
         if capture is None:
-            raise Fault(
+            self.trouble = Trouble(
                 "camera_unavailable",
                 f"device = {self._name}: does not open; check that it is connected and that no other "
                 "program uses it",
             )
         self._closing.clear()
-        self._last_image_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, args=(capture,), name="capture", daemon=True)
         self._thread.start()
 
@@ -95,17 +79,16 @@ class CaptureDevice:
         return repr(re.sub(r"//[^/@]*@", "//***@", str(self._settings.device)))
 
     def _run(self, capture: cv2.VideoCapture | None) -> None:
-        pause_s = FIRST_PAUSE_S
+        back_off = BackOff()
         while not self._closing.is_set():
             if capture is not None:
                 delivered = self._pump(capture)
                 capture.release()
                 if delivered:
-                    pause_s = FIRST_PAUSE_S
-                self._lost = f"{self._name}: lost; trying to open it again"
-            if self._closing.wait(pause_s):
+                    back_off.reset()
+                self.trouble = Trouble("camera_lost", f"device = {self._name}: lost; trying to open it again")
+            if self._closing.wait(back_off.pause_s()):
                 return
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             capture = self._opened()
 
     def _pump(self, capture: cv2.VideoCapture) -> int:
@@ -115,7 +98,7 @@ class CaptureDevice:
             read, pixels = capture.read()
             if not read:
                 return delivered
-            self._lost, self._last_image_s = "", time.monotonic()
+            self.trouble = None
             self._pass_on(_shot(pixels))
             delivered += 1
         return delivered

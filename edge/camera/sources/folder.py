@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alfa.errors import BadInput
 from alfa.images import list_images, read_image
-from edge.camera.sources.base import END, Captured, End, Shot, Unreadable
+from edge.camera.sources.base import END, Captured, End, Shot, Trouble, Unreadable
 from edge.messages import LONGEST_PART_ID
 from edge.settings import FolderSource
 
@@ -14,7 +14,7 @@ from edge.settings import FolderSource
 class ImageFolder:
     """Each file is one part; its part id is the file's name without suffix."""
 
-    trouble = ""
+    trouble: Trouble | None = None
 
     def __init__(self, settings: FolderSource) -> None:
         self._settings = settings

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edge.camera.rendering.defects import Canvas, Defect, paint
 from edge.camera.rendering.plate import Plane, Plate, cut, random_offset, render_plate
-from edge.camera.sources.base import Captured, End, Shot
+from edge.camera.sources.base import Captured, End, Shot, Trouble
 from edge.settings import SyntheticSource
 
 _KINDS = tuple(kind for kind in Defect if kind is not Defect.NONE)
@@ -37,7 +37,7 @@ class SyntheticPart:
 class SyntheticLine:
     """The image source over `render`: part `seq` of the line, one after the other, without end."""
 
-    trouble = ""
+    trouble: Trouble | None = None
 
     def __init__(self, settings: SyntheticSource) -> None:
         self._settings = settings

@@ -8,26 +8,34 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
 
+from edge.camera.condition import TROUBLES
 from edge.detector.frame_source import FrameSource
 from edge.lifecycle import Heart, configure_logging
 from edge.messages import (
     Beat,
+    FaultCode,
     Frame,
     Part,
     ServiceState,
     decode_beat,
     decode_frame,
+    decode_frame_header,
     encode_beat,
     frame_topic,
     slot_of,
 )
 from edge.settings import Settings, load_settings
 from edge.sockets import BEAT_HWM, FRAME_HWM, Socket, Sockets, send
+
+if TYPE_CHECKING:
+    from tests.edge.camera.conftest import NetworkCamera
+    from tests.edge.conftest import StandInPlc
 
 MOST_BEFORE_SHARED = 500
 COMMAND = [sys.executable, "-m", "edge.camera.main"]
@@ -69,7 +77,7 @@ def ready_detector(sockets: Sockets, settings: Settings) -> Socket:
 def stream(
     sockets: Sockets, settings: Settings, receive_within: Callable[..., list[Part]]
 ) -> tuple[list[Frame], Beat]:
-    """All frames of a finite source that waits for its detector, up to the beat that says it ended."""
+    """All images of a finite source that waits for its detector, up to the beat that says it ended."""
     listener = sockets.subscriber([settings.camera_endpoint("line1")], [b""], 1000)
     detector = ready_detector(sockets, settings)
     receive_within(detector, 20)
@@ -78,7 +86,8 @@ def stream(
     while True:
         message = receive_within(listener)
         if bytes(message[0]) == frame_topic("line1"):
-            frames.append(decode_frame(message))
+            if not decode_frame_header(message).unreadable:
+                frames.append(decode_frame(message))
         elif (beat := decode_beat(message)).counters.get("ended"):
             return frames, beat
 
@@ -86,7 +95,7 @@ def stream(
 def test_folder_is_streamed_whole(
     write_config: Callable[..., Path], receive_within: Callable[..., list[Part]]
 ) -> None:
-    """From the first file on nothing is missed; the broken one is the only gap; beats go on at the end."""
+    """From the first file on nothing is missed but the broken one's image; beats go on at the end."""
     config = write_config(FOLDER_LINE)
     images = config.parent / "images"
     images.mkdir()
@@ -104,7 +113,9 @@ def test_folder_is_streamed_whole(
         (4, "4"),
     ]
     assert beat.state is ServiceState.READY
-    assert beat.counters == {"captured": 5, "sent": 4, "unreadable": 1, "shared": 0, "ended": 1}
+    counted = [beat.counters[name] for name in ("captured", "sent", "unreadable", "shared", "ended")]
+    assert counted == [5, 4, 1, 0, 1]
+    assert not any(beat.counters[trouble] for trouble in TROUBLES)
 
 
 def test_limit_ends_an_endless_source(
@@ -164,6 +175,113 @@ def test_lost_camera_is_a_fault_in_the_beat(
     assert beat.counters["captured"] >= 4
 
 
+def device_line(device: str, keys: str = "") -> str:
+    """config.toml of line1 with a camera behind OpenCV."""
+    return f'[lines.line1]\nprompts = "generic"\nsource = {{kind = "device", device = "{device}"{keys}}}\n'
+
+
+def beat_that_says(listener: Socket, state: ServiceState, receive_within: Callable[..., list[Part]]) -> Beat:
+    """The first beat with this state; frames before it are passed over."""
+    while True:
+        message = receive_within(listener, 20)
+        if bytes(message[0]) != frame_topic("line1") and (beat := decode_beat(message)).state is state:
+            return beat
+
+
+def test_camera_that_is_absent_at_the_start_is_waited_for(
+    write_config: Callable[..., Path],
+    network_camera: NetworkCamera,
+    receive_within: Callable[..., list[Part]],
+) -> None:
+    """FAULT with its reason in the beat, and no end; once it is there its images are parts."""
+    config = write_config(device_line(network_camera.address))
+    with Sockets() as sockets, camera(config) as process:
+        listener = sockets.subscriber([load_settings(config).camera_endpoint("line1")], [b""], 1000)
+        absent = beat_that_says(listener, ServiceState.FAULT, receive_within)
+        network_camera.plug_in()
+        network_camera.show(*range(0, 200, 10))
+        while bytes((message := receive_within(listener, 20))[0]) != frame_topic("line1"):
+            pass
+        there = beat_that_says(listener, ServiceState.READY, receive_within)
+        assert process.poll() is None
+    assert absent.last_error.startswith("camera_unavailable: device = ")
+    assert absent.counters["captured"] == 0
+    assert decode_frame(message).header.seq == 0
+    assert there.counters["camera_unavailable"] == 1
+
+
+def test_frozen_camera_is_a_fault_and_its_parts_have_no_image(
+    write_config: Callable[..., Path],
+    network_camera: NetworkCamera,
+    receive_within: Callable[..., list[Part]],
+) -> None:
+    """The third equal image is not the third part's; counted, logged by name, and over with another image."""
+    network_camera.plug_in()
+    network_camera.show(0, 60, 60, 60, 60)
+    config = write_config(device_line(network_camera.address, ", frozen_after = 3"))
+    with Sockets() as sockets, camera(config) as process:
+        listener = sockets.subscriber([load_settings(config).camera_endpoint("line1")], [b"beat/"], 1000)
+        frozen = beat_that_says(listener, ServiceState.FAULT, receive_within)
+        network_camera.show(90)
+        thawed = beat_that_says(listener, ServiceState.READY, receive_within)
+        while thawed.counters["captured"] < 6:
+            thawed = beat_that_says(listener, ServiceState.READY, receive_within)
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=10)
+    assert frozen.last_error.startswith("camera_frozen: the same image ")
+    assert (thawed.counters["sent"], thawed.counters["unreadable"]) == (4, 2)
+    assert thawed.counters["camera_frozen"] == 1
+    assert log.count(b'"event": "camera_frozen"') == 1
+
+
+def test_silent_camera_is_a_fault_until_it_speaks(
+    write_config: Callable[..., Path],
+    network_camera: NetworkCamera,
+    receive_within: Callable[..., list[Part]],
+) -> None:
+    """The connection stands and no image comes: told long before the driver gives up."""
+    network_camera.plug_in()
+    network_camera.show(*range(0, 60, 10))
+    config = write_config(device_line(network_camera.address, ", silent_after_ms = 500"))
+    with Sockets() as sockets, camera(config):
+        listener = sockets.subscriber([load_settings(config).camera_endpoint("line1")], [b"beat/"], 1000)
+        silent = beat_that_says(listener, ServiceState.FAULT, receive_within)
+        network_camera.show(*range(60, 120, 10))
+        beat_that_says(listener, ServiceState.READY, receive_within)
+    assert silent.last_error.startswith("camera_silent: no image for ")
+    assert silent.counters["camera_silent"] == 1
+
+
+def test_frozen_camera_is_the_safe_state_on_the_plc(
+    write_config: Callable[..., Path],
+    network_camera: NetworkCamera,
+    plc: StandInPlc,
+    receive_within: Callable[..., list[Part]],
+) -> None:
+    """From the camera's beat through the results service: not ready, camera gone, fault latched."""
+    network_camera.plug_in()
+    network_camera.show(*range(0, 60, 10))
+    text = f"[results]\nlost_after_ms = 60000\n{plc.table}" + device_line(network_camera.address)
+    config = write_config(text)
+    results = [sys.executable, "-m", "edge.results.main", "--config", str(config)]
+    with (
+        Sockets() as sockets,
+        camera(config),
+        subprocess.Popen(results, stderr=subprocess.DEVNULL) as process,
+    ):
+        try:
+            detector = ready_detector(sockets, load_settings(config))
+            receive_within(detector, 20)
+            send(detector, encode_beat(Heart("detector", "line1", 1, ServiceState.READY).beat()))
+            plc.wait_for(lambda image: image.ready and image.camera_alive, seconds=20)
+            network_camera.show(*[60] * 8)
+            image = plc.wait_for(lambda image: not image.ready, seconds=20)
+        finally:
+            process.kill()
+    assert (image.camera_alive, image.detector_alive, image.fault) == (False, True, True)
+    assert image.fault_code == FaultCode.CAMERA_LOST
+
+
 def test_large_frames_are_shared_and_survive_a_killed_camera(
     write_config: Callable[..., Path], runtime_dir: Path
 ) -> None:
@@ -202,7 +320,7 @@ def next_shared(source: FrameSource, socket: Socket) -> Frame:
         assert socket.poll(20_000)
         parts = source.receive()
         assert parts is not None
-        frame = source.decode(parts)
+        frame = source.frame(decode_frame_header(parts), parts)
         if slot_of(parts) is not None:
             return frame
     pytest.fail(f"{MOST_BEFORE_SHARED} frames, and all through the socket")
@@ -226,13 +344,13 @@ def test_second_camera_of_a_line_is_a_fault(
     [
         ('{kind = "folder", path = "images"}', 2, "lines.line1.source.path = "),
         ('{kind = "video", path = "v.avi"}', 2, "lines.line1.source.path = "),
-        ('{kind = "device", device = "/dev/video77"}', 3, "lines.line1.source.device = '/dev/video77'"),
+        ('{kind = "device", device = "a", frozen_after = 1}', 2, "lines.line1.source.frozen_after = 1"),
     ],
 )
-def test_source_that_does_not_open_is_one_line(
+def test_source_that_cannot_be_is_one_line(
     write_config: Callable[..., Path], source: str, code: int, expected: str
 ) -> None:
-    """Key and value are named, the exit code tells wrong input from a fault, and nothing was made."""
+    """Key and value are named, the exit code says that the input is wrong, and nothing was made."""
     config = write_config(f'[lines.line1]\nprompts = "generic"\nsource = {source}\n')
     found, line = failure(config)
     assert found == code

@@ -13,7 +13,17 @@ from edge.camera.gate import DetectorGate
 from edge.camera.publisher import FrameSink
 from edge.camera.sources.base import Captured, Unreadable
 from edge.lifecycle import Heart, configure_logging
-from edge.messages import Part, ServiceState, beat_topic, decode_beat, decode_frame, encode_beat, frame_topic
+from edge.messages import (
+    NoImage,
+    Part,
+    ServiceState,
+    beat_topic,
+    decode_beat,
+    decode_frame,
+    decode_frame_header,
+    encode_beat,
+    frame_topic,
+)
 from edge.settings import load_settings
 from edge.sockets import BEAT_HWM, FRAME_HWM, Socket, Sockets, receive, send
 
@@ -79,9 +89,14 @@ def test_grey_stays_grey(line: Line, receive_within: Callable[..., list[Part]]) 
 
 
 def test_unreadable_part_uses_up_its_number(line: Line, receive_within: Callable[..., list[Part]]) -> None:
-    """Nothing is sent for it, and the next frame shows the gap."""
+    """It goes out without an image, so that its FAULT can name it; the next part has the next number."""
     line.sink.take(Unreadable("broken", "cut short"))
     line.sink.take(captured(1))
+    parts = receive_within(line.listener)
+    header = decode_frame_header(parts)
+    assert (header.seq, header.part_id, header.unreadable) == (0, "broken", "cut short")
+    with pytest.raises(NoImage, match="cut short"):
+        decode_frame(parts)
     assert decode_frame(receive_within(line.listener)).header.seq == 1
     assert line.heart.counters == {"captured": 2, "sent": 1, "unreadable": 1, "shared": 0}
 
@@ -95,6 +110,7 @@ def test_image_that_the_wire_cannot_carry_is_unreadable(line: Line) -> None:
 def test_beat_tells_the_counters(line: Line, receive_within: Callable[..., list[Part]]) -> None:
     """What results compares with the verdicts."""
     line.sink.take(Unreadable("", "cut short"))
+    receive_within(line.listener)
     line.sink.beat_when_due()
     beat = decode_beat(receive_within(line.listener))
     assert (beat.state, beat.epoch, beat.last_seq) == (ServiceState.READY, 7, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,28 @@ def test_loop_starts_over(tmp_path: Path, write_video: Callable[[Path], None]) -
     source = opened(tmp_path / "v.avi", loop=True)
     shots = [source.read(0) for _ in range(6)]
     assert [shot.part_id for shot in shots if isinstance(shot, Captured)] == ["0", "1", "2", "3", "0", "1"]
+    source.close()
+
+
+def test_looping_file_that_goes_is_trouble_until_it_is_back(
+    tmp_path: Path, write_video: Callable[[Path], None]
+) -> None:
+    """As a camera that is unplugged: no end, no error, and the first frame again when it can be read."""
+    write_video(tmp_path / "v.avi")
+    source = opened(tmp_path / "v.avi", loop=True)
+    (tmp_path / "v.avi").rename(tmp_path / "elsewhere.avi")
+    shots = [source.read(0) for _ in range(6)]
+    assert shots[4:] == [None, None]
+    assert source.trouble is not None
+    assert str(source.trouble).startswith("camera_lost: ")
+    assert "v.avi: no such file" in source.trouble.detail
+    (tmp_path / "elsewhere.avi").rename(tmp_path / "v.avi")
+    deadline = time.monotonic() + 10
+    while (shot := source.read(0.1)) is None:
+        assert time.monotonic() < deadline
+    assert isinstance(shot, Captured)
+    assert shot.part_id == "0"
+    assert not source.trouble
     source.close()
 
 

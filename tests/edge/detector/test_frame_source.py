@@ -16,7 +16,7 @@ from edge.camera.publisher import FrameSink
 from edge.camera.sources.base import Captured
 from edge.detector.frame_source import FrameSource
 from edge.lifecycle import Heart, configure_logging
-from edge.messages import Frame, SlotLost, frame_topic
+from edge.messages import Frame, SlotLost, decode_frame_header, frame_topic
 from edge.ring import FrameRing
 from edge.sockets import FRAME_HWM, Socket, Sockets
 
@@ -71,7 +71,7 @@ def next_frame(source: FrameSource, socket: Socket) -> Frame:
     assert socket.poll(10_000)
     parts = source.receive()
     assert parts is not None
-    return source.decode(parts)
+    return source.frame(decode_frame_header(parts), parts)
 
 
 def shared_frame(line: Line, source: FrameSource, socket: Socket, value: int) -> Frame:

@@ -29,7 +29,9 @@ from edge.messages import (
     Result,
     ServiceState,
     decode_replay,
+    encode_frame,
     encode_replay_request,
+    encode_unreadable,
 )
 from edge.settings import load_settings
 from edge.sockets import Sockets, send
@@ -213,6 +215,22 @@ def test_an_undecodable_message_is_counted_and_the_next_part_judged(
     bench.send(make_frame(0))
     assert bench.verdict(0).result is not Result.FAULT
     bench.counter("undecodable", 2)
+
+
+def test_a_part_without_a_usable_image_is_a_fault_with_its_name(bench: Bench, make_frame: MakeFrame) -> None:
+    """Cut short on the way, or never captured: the header says which part it is; its FAULT comes at once."""
+    bench.start()
+    _, header, pixels = encode_frame(make_frame(0))
+    bench.send_parts("line1", header, pixels[:-1])
+    absent = replace(make_frame(1).header, unreadable="the camera was frozen")
+    bench.send_parts("line1", *encode_unreadable(absent)[1:])
+    broken, missing = bench.verdict(0), bench.verdict(1)
+    assert {broken.fault, missing.fault} == {FaultReason.UNDECODABLE}
+    assert [broken.part_id, missing.part_id] == ["part-0", "part-1"]
+    assert broken.detail.startswith("wrong_length: ")
+    assert missing.detail == "no_image: the camera was frozen"
+    bench.counter("undecodable", 2)
+    assert bench.beats["line1"].counters["received"] == 2
 
 
 def test_a_replay_holds_the_last_verdicts(
