@@ -204,6 +204,12 @@ class ResultsSettings(_Table):
     """The record and the deadlines of the accounting."""
 
     database: str = Field("results.sqlite", pattern=NAME_PATTERN, description="file in paths.state")
+    keep_days: int = Field(
+        365,
+        ge=1,
+        le=36_500,
+        description="older verdicts and acknowledged alarms are deleted; what nobody acknowledged stays",
+    )
     evidence: str = Field("evidence", pattern=NAME_PATTERN, description="directory in paths.state")
     evidence_max_mb: int = Field(2000, ge=1, le=10_000_000, description="oldest pictures go first")
     evidence_max_days: int = Field(30, ge=1, le=10_000, description="older pictures go")

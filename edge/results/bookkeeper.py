@@ -21,6 +21,7 @@ from edge.results.alarm import FaultAlarm, NgAlarm
 from edge.results.ledger import Belief, Standing
 from edge.results.line import Line
 from edge.results.record import AlarmEvent, AlarmKind, OpenAlarms, Record
+from edge.results.retention import Retention
 
 _PARTS_A_TRANSACTION = 1000
 _MOST_WAITING = 20_000
@@ -53,6 +54,7 @@ class Bookkeeper:
 
     Args:
         record: written by this alone.
+        retention: of the same record.
         lines: by name.
         log: where faults go.
         warnings: where goes what a message brings: late, too much, or not to be believed.
@@ -64,11 +66,13 @@ class Bookkeeper:
     def __init__(
         self,
         record: Record,
+        retention: Retention,
         lines: Mapping[str, Line],
         log: structlog.stdlib.BoundLogger,
         warnings: RateLimitedLog,
     ) -> None:
         self._record = record
+        self._retention = retention
         self._lines = lines
         self._log = log
         self._warnings = warnings
@@ -180,6 +184,18 @@ class Bookkeeper:
         if self.trouble:
             self._recover()
         return entries
+
+    def delete_old(self, now: float) -> None:
+        """Let a little of what is too old leave the record, where it is time for that."""
+        if self.trouble:
+            return
+        try:
+            deleted = self._retention.step(now, time.time_ns())
+        except Fault as error:
+            self._fail(error, now)
+        else:
+            if deleted:
+                self._log.info("old_rows_deleted", rows=deleted)
 
     def acknowledge(self, line: Line, ng: NgAlarm, fault: FaultAlarm) -> None:
         """Put acknowledged alarms in place of the line's, once that is recorded.

@@ -17,8 +17,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from alfa.errors import BadInput, Fault
 from edge.messages import FaultCode, Reason, Region, Result, Timings, Verdict
@@ -32,6 +33,7 @@ _PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY}
 _PASSING_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 # Of an extended error code.
 _PRIMARY_CODE = 0xFF
+_Written = TypeVar("_Written")
 
 
 class AlarmKind(StrEnum):
@@ -60,6 +62,23 @@ class OpenAlarms:
 
     count: int = 0
     last: FaultCode = FaultCode.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class OldRows:
+    """How far a sweep through what is old has come.
+
+    Attributes:
+        verdict: id of the last verdict looked at.
+        alarm: likewise.
+        deleted: rows that went in the last step.
+        done: what follows is young enough.
+    """
+
+    verdict: int = 0
+    alarm: int = 0
+    deleted: int = 0
+    done: bool = False
 
 
 class Record:
@@ -133,6 +152,32 @@ class Record:
             lambda connection: connection.execute(_ACKNOWLEDGE, (time.time_ns(), line, str(kind), events))
         )
 
+    def delete_old(self, before_ns: int, place: OldRows, most: int) -> OldRows:
+        """Delete, of the next rows in the order of their coming, those that nobody needs any more.
+
+        Args:
+            before_ns: UTC; a verdict recorded, or an alarm acknowledged, since then stays.
+            place: where the step before ended.
+            most: rows of each table to look at.
+        """
+        verdict = self._last_old(_VERDICTS_BY_AGE, before_ns, place.verdict, most)
+        alarm = self._last_old(_ALARMS_BY_AGE, before_ns, place.alarm, most)
+        if (verdict, alarm) == (place.verdict, place.alarm):
+            return OldRows(done=True)
+
+        def delete(connection: sqlite3.Connection) -> int:
+            connection.execute(_CLOSE_EPOCHS, (before_ns, _EPOCHS_RESUMED))
+            verdicts = connection.execute(_DELETE_VERDICTS, (place.verdict, verdict))
+            alarms = connection.execute(_DELETE_ALARMS, (place.alarm, alarm, before_ns))
+            return verdicts.rowcount + alarms.rowcount
+
+        return OldRows(verdict, alarm, self._transact(delete))
+
+    def _last_old(self, by_age: str, before_ns: int, after: int, most: int) -> int:
+        """Id up to which rows after `after` are old without exception."""
+        old = takewhile(lambda row: row[1] < before_ns, self._rows(by_age, (after, most)))
+        return max((row for row, _ in old), default=after)
+
     def open_alarms(self, line: str, kind: AlarmKind) -> OpenAlarms:
         """What a restarted service must go on showing."""
         count, last, _ = self._rows(_OPEN_ALARMS, (line, str(kind)))[0]
@@ -170,12 +215,12 @@ class Record:
         except sqlite3.Error as error:
             raise _failed(error) from error
 
-    def _transact(self, write: Callable[[sqlite3.Connection], object]) -> None:
+    def _transact(self, write: Callable[[sqlite3.Connection], _Written]) -> _Written:
         connection = self._connected()
         begun_ns = time.monotonic_ns()
         try:
             connection.execute("BEGIN IMMEDIATE")
-            write(connection)
+            written = write(connection)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self.counters["record_failures"] += 1
@@ -184,6 +229,7 @@ class Record:
             self._roll_back(connection)
         self.counters["record_commits"] += 1
         self.counters["record_commit_us"] += (time.monotonic_ns() - begun_ns) // _NS_PER_US
+        return written
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         """End what is left of a transaction; a full disk has ended it by itself already."""
@@ -329,3 +375,18 @@ LAST_RESULTS = """
 SELECT result FROM verdicts INDEXED BY verdicts_of_line WHERE line = ? ORDER BY id DESC LIMIT ?
 """
 _EPOCHS = "SELECT epoch, captured FROM epochs WHERE line = ? ORDER BY rowid DESC LIMIT ?"
+_VERDICTS_BY_AGE = "SELECT id, recorded_wall_ns FROM verdicts WHERE id > ? ORDER BY id LIMIT ?"
+_ALARMS_BY_AGE = "SELECT id, raised_wall_ns FROM alarms WHERE id > ? ORDER BY id LIMIT ?"
+# No camera start that far back is resumed: nothing of it is owed, recorded or not.
+_CLOSE_EPOCHS = """
+UPDATE epochs SET settled = captured WHERE settled < captured AND opened_wall_ns < ? AND ? <= (
+    SELECT count(*) FROM epochs AS later WHERE later.line = epochs.line AND later.rowid > epochs.rowid)
+"""
+# A part that is not settled would be taken for one without a verdict, and recorded a second time.
+_DELETE_VERDICTS = """
+DELETE FROM verdicts WHERE id > ? AND id <= ?
+AND seq < (SELECT settled FROM epochs WHERE line = verdicts.line AND epoch = verdicts.epoch)
+AND NOT EXISTS (SELECT 1 FROM alarms WHERE line = verdicts.line AND epoch = verdicts.epoch
+    AND seq = verdicts.seq AND acknowledged_wall_ns IS NULL)
+"""
+_DELETE_ALARMS = "DELETE FROM alarms WHERE id > ? AND id <= ? AND acknowledged_wall_ns < ?"

@@ -69,5 +69,10 @@ CREATE INDEX verdicts_of_line ON verdicts (line);
 ALTER TABLE epochs ADD COLUMN settled INTEGER NOT NULL DEFAULT 0;
 """
 
-MIGRATIONS = (_FIRST, _SECOND)
+# For what is old: whether somebody still has to acknowledge the part.
+_THIRD = """
+CREATE INDEX alarms_open_parts ON alarms (line, epoch, seq) WHERE acknowledged_wall_ns IS NULL;
+"""
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD)
 SCHEMA_VERSION = len(MIGRATIONS)

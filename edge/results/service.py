@@ -28,6 +28,7 @@ from edge.results.evidence import EvidenceStore, EvidenceWriter
 from edge.results.inbox import Delivery, Inbox
 from edge.results.line import Line
 from edge.results.record import Record
+from edge.results.retention import Retention
 from edge.settings import Settings
 from edge.sockets import BEAT_HWM, Sockets, send
 
@@ -72,7 +73,8 @@ class ResultsService:
         counters = {name: line.heart.counters for name, line in self._lines.items()}
         self._warnings = RateLimitedLog(log)
         self._inbox = Inbox(sockets, settings, counters, self._warnings)
-        self._books = Bookkeeper(self._record, self._lines, log, self._warnings)
+        retention = Retention(self._record, settings.results.keep_days)
+        self._books = Bookkeeper(self._record, retention, self._lines, log, self._warnings)
         self._evidence = EvidenceWriter(evidence, log)
         self._plc = _plc_driver(settings, log)
         self._plc_trouble = "" if self._plc is None else "not connected yet"
@@ -116,6 +118,7 @@ class ResultsService:
         self._supervise(now)
         self._books.take_overdue(now)
         self._show_recorded(self._books.write(now, last=self._lifecycle.stopping))
+        self._books.delete_old(now)
         self._follow_plc()
         for line in self._lines.values():
             line.withdraw_ok_on_loss()

@@ -16,6 +16,7 @@ from edge.rate_limited_log import RateLimitedLog
 from edge.results.bookkeeper import Bookkeeper, Entry
 from edge.results.line import Line
 from edge.results.record import Record
+from edge.results.retention import Retention
 from edge.settings import LineSettings, ResultsSettings, SyntheticSource
 from tests.edge.results.conftest import MakeVerdict
 
@@ -26,7 +27,9 @@ def books_of(record: Record) -> tuple[Bookkeeper, Line]:
     settings = LineSettings(source=SyntheticSource(kind="synthetic"), prompts="generic")
     line = Line("line1", settings, ResultsSettings(), epoch=1)
     log = structlog.stdlib.get_logger()
-    return Bookkeeper(record, {"line1": line}, log, RateLimitedLog(log)), line
+    return Bookkeeper(
+        record, Retention(record, keep_days=365), {"line1": line}, log, RateLimitedLog(log)
+    ), line
 
 
 def hear_both(line: Line) -> None:
