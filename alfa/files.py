@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from alfa.errors import BadInput
@@ -26,7 +26,7 @@ def write_atomic(path: Path, content: bytes, durable: bool = True) -> None:
     Raises:
         OSError: the directory is not writable or the disk is full; `path` is then unchanged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_directory(path.parent)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
@@ -37,6 +37,7 @@ def write_atomic(path: Path, content: bytes, durable: bool = True) -> None:
                 os.fsync(stream.fileno())
         # mkstemp makes 0600; what is written here is read by services of the same group.
         temporary.chmod(0o640)
+        _give_to_owner_of_directory(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink()
@@ -75,6 +76,23 @@ def file_hash(*paths: Path) -> str:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
     return digest.hexdigest()[:HASH_DIGITS]
+
+
+def _make_directory(directory: Path) -> None:
+    if directory.is_dir():
+        return
+    _make_directory(directory.parent)
+    directory.mkdir(exist_ok=True)
+    _give_to_owner_of_directory(directory)
+
+
+def _give_to_owner_of_directory(path: Path) -> None:
+    """What root writes for a service must be the service's, or it could not be read at the next reload."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        # A root that may not, as in some containers, keeps what it wrote.
+        with suppress(OSError):
+            os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -1,9 +1,12 @@
-"""What all tests share: hypothesis' profile, and a whole model small enough for tests."""
+"""What all tests share: hypothesis' profile, a model small enough for tests, commands run in this process."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,3 +62,27 @@ def tiny_backbone(tiny_settings: ModelSettings) -> Backbone:
     from alfa.backbone import Backbone
 
     return Backbone.load(tiny_settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Run a console script's `main` with arguments."""
+
+    def run(main: Callable[[], None], *arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run

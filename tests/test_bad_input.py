@@ -33,7 +33,7 @@ PROGRAMS = {
     "alfa-calibrate": "alfa.cli.calibrate",
     "alfa-eval": "alfa.cli.eval",
     "alfa-inspect": "alfa.cli.inspect",
-    "alfa-prompts": "alfa.cli.prompts",
+    "alfa-prompts": "edge.prompts.main",
     "edge-camera": "edge.camera.main",
     "edge-detector": "edge.detector.main",
     "edge-results": "edge.results.main",

@@ -41,7 +41,7 @@ from alfa.settings import LlmSettings, ModelSettings, load_model_settings
 if TYPE_CHECKING:
     from alfa.backbone import Backbone
 
-app = typer.Typer(no_args_is_help=True, help="Generate, import, check, show and compare prompt files.")
+app = typer.Typer(no_args_is_help=True, help="Generate, import, check and show prompt files.")
 
 EXIT_FINDINGS = 1
 
@@ -173,22 +173,6 @@ def show(
         for index, text in enumerate(texts):
             table.add_row(str(index), escape(text))
         console.print(table)
-
-
-@app.command()
-def diff(
-    old: Annotated[str, typer.Argument(metavar="A", help="Prompt file or class.")],
-    new: Annotated[str, typer.Argument(metavar="B", help="Prompt file or class.")],
-) -> None:
-    """Print what B has and A has not (+), and the reverse (-)."""
-    before, after = (load_prompt_set(find_prompt_file(file, PROMPTS_DIRECTORY)) for file in (old, new))
-    console = Console(soft_wrap=True)
-    console.print(f"hash {before.content_hash} -> {after.content_hash}", highlight=False)
-    for (title, was), (_, became) in zip(_facts(before), _facts(after), strict=True):
-        gone = [text for text in was if text not in became]
-        come = [text for text in became if text not in was]
-        if gone or come:
-            _print_change(console, title, gone, come)
 
 
 def _name(option: str, given: str) -> str:
@@ -326,27 +310,6 @@ def _print_findings(console: Console, path: Path, findings: list[Finding]) -> No
         shown = f" = {finding.text!r}" if finding.text else ""
         line = f"{path}: {finding.key}{shown}: {finding.kind}: {finding.detail}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_change(console: Console, title: str, gone: list[str], come: list[str]) -> None:
-    console.print(title, style="bold", markup=False, highlight=False)
-    for sign, style, texts in (("-", "red", gone), ("+", "green", come)):
-        for text in texts:
-            console.print(f"{sign} {text}", style=style, markup=False, highlight=False)
-
-
-def _facts(prompt_set: PromptSet) -> list[tuple[str, tuple[str, ...]]]:
-    """Everything in a prompt file, under the keys it has there; each text on one line."""
-    provenance = prompt_set.provenance
-    return [
-        ("class", (prompt_set.class_name,)),
-        ("domain", (prompt_set.domain,)),
-        *_sections(prompt_set),
-        ("provenance.generator", (provenance.generator,)),
-        ("provenance.model", (provenance.model,)),
-        ("provenance.date", (provenance.date,)),
-        ("provenance.queries", tuple(" ".join(query.split()) for query in provenance.queries)),
-    ]
 
 
 def _sections(prompt_set: PromptSet) -> list[tuple[str, tuple[str, ...]]]:

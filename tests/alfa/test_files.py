@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,12 @@ def test_hash_of_several_files_depends_on_their_order(tmp_path: Path) -> None:
     second.write_bytes(b"c")
     assert file_hash(first, second) == content_hash(b"abc")
     assert file_hash(second, first) == content_hash(b"cab")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for others")
+def test_what_root_writes_belongs_to_the_owner_of_the_directory(tmp_path: Path) -> None:
+    """The service that owns it must be able to read it; directories on the way are its own, too."""
+    os.chown(tmp_path, 1234, 5678)
+    write_atomic(tmp_path / "new" / "file", b"content")
+    for made in (tmp_path / "new", tmp_path / "new" / "file"):
+        assert (made.stat().st_uid, made.stat().st_gid) == (1234, 5678)

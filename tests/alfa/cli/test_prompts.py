@@ -6,7 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -436,33 +436,3 @@ def test_show_of_an_unknown_class_lists_the_known(command: Command) -> None:
     ended = command(prompts.main, "show", "nonsense")
     assert ended.exit_code == 2
     assert "bottle, " in ended.stderr
-
-
-def test_diff_prints_what_came_and_went(command: Command, clean_file: Path, tmp_path: Path) -> None:
-    """Only what differs, with both hashes."""
-    other = tmp_path / "other.toml"
-    save_prompt_set(_prompt_set(ending="dents"), other)
-    ended = command(prompts.main, "diff", clean_file, other)
-    lines = ended.stdout.splitlines()
-    assert ended.exit_code == 0
-    assert lines[0] == f"hash {_prompt_set().content_hash} -> {_prompt_set('dents').content_hash}"
-    assert lines[1] == "abnormal"
-    assert lines[2] == "- An abnormal image of a nut with rust at part aaa"
-    assert "+ An abnormal image of a nut with dents at part aaa" in lines
-    assert len(lines) == 2 + 2 * FEWEST_PER_SIDE
-
-
-def test_diff_names_what_changed_in_the_provenance(
-    command: Command, clean_file: Path, tmp_path: Path
-) -> None:
-    """The field alone, on a line each, not the whole table."""
-    prompt_set = _prompt_set()
-    renamed = replace(prompt_set, provenance=replace(prompt_set.provenance, model="another model"))
-    save_prompt_set(renamed, tmp_path / "renamed.toml")
-    lines = command(prompts.main, "diff", clean_file, tmp_path / "renamed.toml").stdout.splitlines()
-    assert lines[1:] == ["provenance.model", f"- {prompt_set.provenance.model}", "+ another model"]
-
-
-def test_diff_of_a_file_with_itself(command: Command, clean_file: Path) -> None:
-    """The hashes, nothing else."""
-    assert len(command(prompts.main, "diff", clean_file, clean_file).stdout.splitlines()) == 1
