@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -35,7 +37,7 @@ from edge.results.service import ResultsService
 from edge.settings import load_settings
 from edge.sockets import Sockets, receive, send
 
-_LINE = """
+LINE = """
 [lines.line1]
 prompts = "generic"
 max_age_ms = 100
@@ -87,6 +89,7 @@ class Box:
     """
 
     def __init__(self, config: Path) -> None:
+        self.config = config
         self.settings = load_settings(config)
         self.database = self.settings.database
         self.beating = {"camera", "detector"}
@@ -117,9 +120,13 @@ class Box:
         self._lifecycle.stop()
         self._service.result(timeout=20)
 
+    def ended(self) -> bool:
+        """Whether the service runs no more; raises what it ended with."""
+        return self._service.done() and self._service.result() is None
+
     def close(self) -> None:
         """End everything."""
-        if not self._service.done():
+        if not self.ended():
             self.stop()
         self._sockets.__exit__(None, None, None)
 
@@ -143,7 +150,7 @@ class Box:
         """Beat, answer replays and listen until something holds; fails when it does not in time."""
         deadline = time.monotonic() + seconds
         while not holds():
-            assert not self._service.done() or self._service.result()
+            assert not self.ended(), "the service has ended"
             assert time.monotonic() < deadline, f"last heard: {self.told}"
             self._beat()
             self._answer()
@@ -193,6 +200,29 @@ class Box:
             send(self._replays, [peer, *encode_replay("line1", map(encode_verdict, self.history))])
 
 
+class ProcessBox(Box):
+    """The same with the service as a process, so that it can be killed."""
+
+    def start(self) -> None:
+        """Start `edge-results`."""
+        command = [sys.executable, "-m", "edge.results.main", "--config", str(self.config)]
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        """End it with SIGTERM."""
+        self._process.terminate()
+        assert self._process.wait(timeout=20) == 0
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        self._process.kill()
+        self._process.wait(timeout=20)
+
+    def ended(self) -> bool:
+        """Whether the process runs no more."""
+        return self._process.poll() is not None
+
+
 @pytest.fixture
 def make_box(write_config: Callable[..., Path]) -> Iterator[Callable[..., Box]]:
     """`make_box(tables, patience_ms)` is a started service of line1.
@@ -203,7 +233,7 @@ def make_box(write_config: Callable[..., Path]) -> Iterator[Callable[..., Box]]:
 
     def make(tables: str = "", patience_ms: int = 30_000) -> Box:
         results = f"[results]\nno_verdict_after_ms = {patience_ms}\n"
-        boxes.append(Box(write_config(tables + results + _LINE)))
+        boxes.append(Box(write_config(tables + results + LINE)))
         return boxes[-1]
 
     yield make
