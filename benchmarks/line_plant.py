@@ -45,6 +45,7 @@ class LinePlan:
         line_keys: further keys of every line.
         detector_keys: of the `[detector]` table.
         results_keys: of the `[results]` table.
+        prompts: directory with the lines' prompt file; None for the project's own.
     """
 
     sources: Mapping[str, Mapping[str, Value]]
@@ -55,6 +56,7 @@ class LinePlan:
     line_keys: Mapping[str, Value] = field(default_factory=dict)
     detector_keys: Mapping[str, Value] = field(default_factory=dict)
     results_keys: Mapping[str, Value] = field(default_factory=dict)
+    prompts: Path | None = None
 
 
 def config_text(plan: LinePlan, model: Path | None, plc_port: int | None) -> str:
@@ -62,7 +64,7 @@ def config_text(plan: LinePlan, model: Path | None, plc_port: int | None) -> str
     longest_ms = int(plan.line_keys.get("max_age_ms", 10_000))
     tables: dict[str, Mapping[str, Value]] = {
         "model": {"threads": plan.threads} | ({} if model is None else {"pretrained": str(model)}),
-        "paths": {"prompts": str(find_prompt_file(_PROMPTS).resolve().parent)},
+        "paths": {"prompts": str(plan.prompts or find_prompt_file(_PROMPTS).resolve().parent)},
         "detector": plan.detector_keys,
         "results": {"no_verdict_after_ms": longest_ms + 5000, **plan.results_keys},
     }
