@@ -1,4 +1,4 @@
-"""`edge-results`: record, alarms and PLC until SIGTERM; `edge-results plc-map` prints the registers."""
+"""`edge-results`: record, alarms and PLC until SIGTERM; it also prints the record and the registers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from alfa.errors import BadInput
 from edge.health import Health
 from edge.lifecycle import Lifecycle, configure_logging
 from edge.plc.registers import MapRow, map_rows
+from edge.results.export import COLUMNS, SUMMARY, Row, since_ns, summary, verdicts
 from edge.results.service import ResultsService
 from edge.settings import load_settings
 from edge.sockets import Sockets
@@ -56,6 +58,27 @@ def plc_map(
         Console().print(_table(rows))
 
 
+@app.command()
+def export(
+    config: Annotated[Path, typer.Option(help="The file that describes the box.")] = Path("config.toml"),
+    since: Annotated[
+        str, typer.Option(help="ISO 8601 date or time from which parts are told; all without it.")
+    ] = "1970-01-01T00:00:00Z",
+    as_csv: Annotated[bool, typer.Option("--csv", help="Every verdict, comma-separated.")] = False,
+) -> None:
+    """Print the recorded verdicts; without --csv, how many parts ended how. The service may be running."""
+    begin_ns, database = since_ns(since), load_settings(config).database
+    if as_csv:
+        rows = verdicts(database, begin_ns)
+        # Looked at before the header is written: bad input prints nothing.
+        first = next(rows, None)
+        writer = csv.writer(sys.stdout)
+        writer.writerow(COLUMNS)
+        writer.writerows([] if first is None else chain([first], rows))
+    else:
+        Console().print(_summary(summary(database, begin_ns)))
+
+
 def main() -> None:
     """Entry point of the console script."""
     entry.run(app)
@@ -83,6 +106,15 @@ def _rows(config: Path | None) -> list[MapRow]:
         raise BadInput(config, "plc", None, "there is no [plc] table; without one no PLC is driven")
     base = settings.plc.base
     return [row for name, line in settings.lines.items() for row in map_rows(name, base, line.index)]
+
+
+def _summary(rows: Sequence[Row]) -> Table:
+    table = Table(title="Parts in the record")
+    for name in SUMMARY:
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(str, row))
+    return table
 
 
 def _table(rows: Sequence[MapRow]) -> Table:

@@ -287,7 +287,7 @@ def _may_pass(error: OSError | sqlite3.Error) -> bool:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    version = _version(connection, path)
+    version = schema_version(connection, path)
     # FULL: a power cut must not take back what the PLC was told.
     for pragma in ("journal_mode = WAL", "synchronous = FULL"):
         connection.execute(f"PRAGMA {pragma}")
@@ -300,8 +300,12 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.executescript("BEGIN IMMEDIATE; COMMIT;")
 
 
-def _version(connection: sqlite3.Connection, path: Path) -> int:
-    """Schema version of the file, 0 for an empty one; refuses what this version cannot go on with."""
+def schema_version(connection: sqlite3.Connection, path: Path) -> int:
+    """Schema version of the file, 0 for an empty one.
+
+    Raises:
+        BadInput: another program's file, or a newer version of this one.
+    """
     with closing(connection.cursor()) as cursor:
         version: int = cursor.execute("PRAGMA user_version").fetchone()[0]
         owner: int = cursor.execute("PRAGMA application_id").fetchone()[0]
