@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +138,20 @@ class Recipe:
             else _matching_calibration(binding, calibration_path),
             patch_size=backbone.patch_size,
             binding=binding,
+        )
+
+    def with_prompts(self, backbone: Backbone, prompts_path: Path) -> Recipe:
+        """The same with other prompts, to compare the two; the thresholds stay those of the old prompts.
+
+        Raises:
+            BadInput: the prompt file is missing, damaged, or has prompts too long for the model.
+        """
+        prompt_set = load_prompt_set(prompts_path)
+        return replace(
+            self,
+            prompt_set=prompt_set,
+            text=embed_prompts(backbone, prompt_set, where=str(prompts_path)),
+            binding=replace(self.binding, prompts_hash=prompt_set.content_hash),
         )
 
     @property

@@ -14,12 +14,14 @@ from alfa.cli import prompts as files
 from alfa.cli.entry import run
 from alfa.cli.options import PROMPTS_DIRECTORY
 from alfa.errors import BadInput
+from alfa.images import list_images
 from alfa.prompting.changes import changes
 from alfa.prompting.promptset import find_prompt_file, load_prompt_set
 from edge.prompts import applying, history
+from edge.prompts.good_parts import good_pictures
 from edge.prompts.place import Place, chosen_line, place_of_class, place_of_line
 from edge.prompts.running import running_set
-from edge.prompts.tables import change_lines, history_table
+from edge.prompts.tables import change_lines, history_table, rehearsal_table
 from edge.settings import Settings, load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Prompt files, and what a line is judged with.")
@@ -71,6 +73,42 @@ def diff(
 
 
 @app.command()
+def rehearse(
+    file: FileArgument,
+    line: LineOption = None,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", help="Take good parts out of this record.", show_default="the box's own"),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="A directory of good parts instead of the record.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Judge at most N parts, the newest.")] = 50,
+    config: BoxOption = _BOX,
+) -> None:
+    """Judge good parts with the running prompts and with these: would verdicts have changed?
+
+    Exit 0: none would, 1: at least one.
+    """
+    if record is not None and images is not None:
+        raise BadInput("--images", "", str(images), "give one of --record and --images")
+    settings = load_settings(config)
+    name = chosen_line(config, settings, line)
+    new = find_prompt_file(file, PROMPTS_DIRECTORY)
+    load_prompt_set(new)
+    pictures = _good_parts(settings, name, record, images, limit)
+    running = running_set(settings, name)
+    # Seconds to import, and only needed here.
+    from edge.prompts.rehearsal import rehearse as judge_twice
+
+    rehearsal = judge_twice(settings.model, settings.lines[name], running.path, new, pictures)
+    _print(f"{running} -> {new}")
+    Console().print(rehearsal_table(name, rehearsal))
+    if rehearsal.changed:
+        raise typer.Exit(EXIT_DIFFERENT)
+
+
+@app.command()
 def apply(
     file: FileArgument,
     line: LineOption = None,
@@ -114,6 +152,16 @@ def rollback(
     place = _place(config, load_settings(config), line, class_name)
     entry = history.before(place) if prompts_hash is None else history.find(place, prompts_hash)
     _put_in_force(place, entry.path, entry.calibrations, reload)
+
+
+def _good_parts(
+    settings: Settings, line: str, record: Path | None, images: Path | None, limit: int
+) -> list[Path]:
+    if images is not None:
+        return list_images(images)[-limit:]
+    database = settings.database if record is None else record
+    # The service keeps both in one directory.
+    return good_pictures(database, database.parent / settings.results.evidence, line, limit)
 
 
 def _place(config: Path, settings: Settings, line: str | None, class_name: str | None) -> Place:
