@@ -78,6 +78,7 @@ class Calibration(BaseModel):
     prompts_hash: str
     bank_hash: str
     method_hash: str
+    image_side: int = Field(0, ge=0, description="longer side in pixels of the largest image; 0: unknown")
 
     @model_validator(mode="after")
     def _thresholds_are_above_medians(self) -> Calibration:
@@ -87,8 +88,9 @@ class Calibration(BaseModel):
 
     @property
     def content_hash(self) -> str:
-        """Names this calibration in every verdict."""
-        return content_hash(json.dumps(self.model_dump(), sort_keys=True).encode())
+        """Names this calibration in every verdict; what its images were like changes no verdict."""
+        content = self.model_dump(exclude={"image_side"})
+        return content_hash(json.dumps(content, sort_keys=True).encode())
 
     @property
     def binding(self) -> Binding:
@@ -137,7 +139,9 @@ class Calibration(BaseModel):
             raise first_problem(path, error) from error
 
 
-def calibrate(inspections: Sequence[Judged], alpha: float, binding: Binding) -> Calibration:
+def calibrate(
+    inspections: Sequence[Judged], alpha: float, binding: Binding, image_side: int = 0
+) -> Calibration:
     """Thresholds from good images that the bank was not taught from.
 
     The map's threshold comes from each image's largest map value, so that a region shows up on a good part
@@ -147,6 +151,7 @@ def calibrate(inspections: Sequence[Judged], alpha: float, binding: Binding) -> 
         inspections: of n good images.
         alpha: rate of false rejects to hold, in (0, 1).
         binding: what the images were inspected with.
+        image_side: longer side in pixels of the largest of them; 0 where it is not known.
 
     Raises:
         BadInput: alpha is out of range, n is too small for it, or an image had no finite score.
@@ -166,6 +171,7 @@ def calibrate(inspections: Sequence[Judged], alpha: float, binding: Binding) -> 
         prompts_hash=binding.prompts_hash,
         bank_hash=binding.bank_hash,
         method_hash=binding.method_hash,
+        image_side=image_side,
     )
 
 

@@ -22,7 +22,7 @@ from alfa.cli.options import (
 from alfa.cli.outputs import require_writable, writing
 from alfa.errors import BadInput
 from alfa.files import file_hash
-from alfa.inspector import Inspector
+from alfa.inspector import Inspection, Inspector
 from alfa.memory import MemoryBank
 from alfa.prompting.promptset import find_prompt_file
 from alfa.settings import load_model_settings
@@ -50,12 +50,12 @@ def calibrate_command(
     conformal_rank(len(paths), alpha)
     inspector = Inspector.load(find_prompt_file(prompts, PROMPTS_DIRECTORY), bank, settings=settings)
     _require_untaught(paths, inspector.recipe.bank)
-    inspections = [
-        inspection
-        for _, pictures in image_batches(paths, "calibrating")
-        for inspection in inspector.inspect(pictures)
-    ]
-    calibration = calibrate(inspections, alpha, inspector.recipe.binding)
+    inspections: list[Inspection] = []
+    image_side = 0
+    for _, pictures in image_batches(paths, "calibrating"):
+        inspections += inspector.inspect(pictures)
+        image_side = max(image_side, *(max(picture.shape[:2]) for picture in pictures))
+    calibration = calibrate(inspections, alpha, inspector.recipe.binding, image_side)
     with writing(out):
         calibration.save(out)
     print(

@@ -1,0 +1,1 @@
+"""`edge-check`: would this box inspect with these settings, and what is to be done where not."""
