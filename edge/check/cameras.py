@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
+from alfa.errors import Fault
 from edge.camera.sources.base import Captured, End, ImageSource, Shot
 from edge.camera.sources.choice import make_source
 from edge.check.findings import Check, Finding
@@ -44,7 +45,14 @@ def _look(check: Check, source: ImageSource) -> Finding:
 
 
 def _first_part(source: ImageSource) -> Shot | End:
+    """Wait for it.
+
+    Raises:
+        Fault: the source says itself that nothing comes; its service would go on trying, this does not.
+    """
     while (shot := source.read(_READ_S)) is None:
+        if source.trouble is not None:
+            raise Fault(source.trouble.name, source.trouble.detail)
         # Some sources answer at once that there is nothing yet.
         time.sleep(_READ_S / 10)
     return shot

@@ -49,7 +49,7 @@ def test_a_part_that_is_no_image(look: Callable[[str], list[Finding]], runtime_d
 
 
 def test_a_device_that_is_not_there(look: Callable[[str], list[Finding]]) -> None:
-    """Told within the check's patience."""
+    """By the fault's name, and not only after the check's patience."""
     (found,) = look(
         '[lines.line1]\nprompts = "generic"\nsource = { kind = "device", device = "/dev/video98" }\n'
     )
