@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,8 +17,10 @@ from edge.settings import PlcSettings
 
 
 @contextmanager
-def answering(answer: Callable[[bytes], bytes | None]) -> Iterator[PlcSettings]:
-    """A server that answers the first request of each connection so, or not at all for None."""
+def answering(
+    answer: Callable[[bytes], bytes], hangs_up: bool = True, timeout_ms: int = 50
+) -> Iterator[PlcSettings]:
+    """A server that answers the first request of each connection so, and then hangs up or falls silent."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -29,14 +32,12 @@ def answering(answer: Callable[[bytes], bytes | None]) -> Iterator[PlcSettings]:
                 except OSError:
                     return
                 with connection:
-                    reply = answer(connection.recv(300))
-                    if reply is None:
+                    connection.sendall(answer(connection.recv(300)))
+                    if not hangs_up:
                         connection.recv(300)
-                    else:
-                        connection.sendall(reply)
 
         threading.Thread(target=serve, daemon=True).start()
-        yield PlcSettings(port=server.getsockname()[1], timeout_ms=50)
+        yield PlcSettings(port=server.getsockname()[1], timeout_ms=timeout_ms)
         server.shutdown(socket.SHUT_RDWR)
 
 
@@ -51,8 +52,26 @@ def test_nobody_listens() -> None:
 
 def test_silence_ends_in_time() -> None:
     """A PLC that accepts and never answers costs one time-out."""
-    with answering(lambda _: None) as plc, Link(plc) as link, pytest.raises(LinkError):
+    with (
+        answering(lambda _: b"", hangs_up=False) as plc,
+        Link(plc) as link,
+        pytest.raises(LinkError, match="no whole answer within 50 ms"),
+    ):
         link.read(0, 4)
+
+
+def test_trickling_answer_ends_in_time() -> None:
+    """A piece that comes just before the deadline buys no further time."""
+
+    def first_piece_late(request: bytes) -> bytes:
+        threading.Event().wait(0.8)
+        return request[:4]
+
+    with answering(first_piece_late, hangs_up=False, timeout_ms=1000) as plc, Link(plc) as link:
+        since = time.monotonic()
+        with pytest.raises(LinkError, match="no whole answer within 1000 ms"):
+            link.read(0, 4)
+        assert time.monotonic() - since < 1.6
 
 
 def test_confirmation_of_another_write_is_refused() -> None:
