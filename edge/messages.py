@@ -103,6 +103,7 @@ class FaultCode(IntEnum):
     PLC_LOST = 103
     RESULTS_LOST = 104
     COUNT_DOUBTED = 105
+    PLC_STOPPED = 106
 
 
 def fault_code(reason: FaultReason) -> FaultCode:

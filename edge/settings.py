@@ -6,6 +6,7 @@ Relative paths in the file are relative to the file. Environment variables `ALFA
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -37,6 +38,8 @@ _LONGEST_SOCKET_PATH = 107
 _LARGEST_DEVICE_NUMBER = 99
 _SMALLEST_MAX_SIDE = 64
 _BYTES_PER_MB = 1_000_000
+# The results service looks at its clock twice in this time, and writes a few lines to the PLC.
+_TELL_MS = 100
 
 
 class _Table(BaseModel):
@@ -226,12 +229,61 @@ class ResultsSettings(_Table):
 class PlcSettings(_Table):
     """Modbus TCP server (the PLC) that shows the verdicts. Without this table no PLC is driven."""
 
-    host: str = Field("127.0.0.1", min_length=1, description="address of the PLC")
+    host: str = Field("127.0.0.1", description="IP address of the PLC; names are not resolved")
     port: int = Field(502, ge=1, le=65535, description="its Modbus TCP port")
     unit: int = Field(1, ge=0, le=255, description="Modbus unit id")
     base: int = Field(0, ge=0, le=60_000, description="first holding register of line index 0")
     heartbeat_ms: int = Field(200, ge=20, le=10_000, description="a third of the PLC's watchdog or less")
-    timeout_ms: int = Field(300, ge=20, le=10_000, description="of one Modbus request")
+    timeout_ms: int = Field(300, ge=20, le=10_000, description="of one Modbus request, and of connecting")
+    safe_within_ms: int = Field(
+        1000,
+        ge=1000,
+        le=60_000,
+        description="a loss must be in the registers, or the PLC's watchdog expire, within this time: bounds "
+        "`heartbeat_ms`, `timeout_ms` and `results.lost_after_ms`",
+    )
+    echo_timeout_ms: int = Field(
+        1000,
+        ge=0,
+        le=60_000,
+        description="the PLC's copy of the heartbeat stands still for so long: its program has stopped; "
+        "watched from the first time that it moves; 0: never",
+    )
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_an_address(cls, host: str) -> str:
+        try:
+            ip_address(host)
+        except ValueError as error:
+            raise ValueError(
+                "give the IP address of the PLC; a name server that does not answer would hold up the link"
+            ) from error
+        return host
+
+    @model_validator(mode="after")
+    def _watchdog_and_echo_have_three_heartbeats(self) -> Self:
+        watchdog_ms = 3 * self.heartbeat_ms
+        if watchdog_ms > self.safe_within_ms:
+            raise ValueError(
+                f"`heartbeat_ms` ({self.heartbeat_ms}) must be at most a third of `safe_within_ms` "
+                f"({self.safe_within_ms}): three heartbeats are the PLC's watchdog"
+            )
+        if 0 < self.echo_timeout_ms < watchdog_ms:
+            raise ValueError(
+                f"`echo_timeout_ms` ({self.echo_timeout_ms}) must be 0 or at least three heartbeats "
+                f"({watchdog_ms})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_request_leaves_time_to_tell(self) -> Self:
+        if self.timeout_ms > self.safe_within_ms:
+            raise ValueError(
+                f"`timeout_ms` ({self.timeout_ms}) must be at most `safe_within_ms` ({self.safe_within_ms}): "
+                "a PLC that answers later is not told of a loss in time"
+            )
+        return self
 
 
 def _http_address(address: str) -> str:
@@ -298,6 +350,18 @@ class Settings(BaseSettings):
             for name in named:
                 if name not in known:
                     raise ValueError(f"`http.{key}.{name}`: there is none; there are {', '.join(known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _losses_reach_the_plc_in_time(self) -> Self:
+        if self.plc is None:
+            return self
+        latest = self.plc.safe_within_ms - _TELL_MS
+        if self.results.lost_after_ms > latest:
+            raise ValueError(
+                f"`results.lost_after_ms` ({self.results.lost_after_ms}) must be at most {latest}, or a "
+                f"loss is not in the PLC within `plc.safe_within_ms` ({self.plc.safe_within_ms})"
+            )
         return self
 
     @model_validator(mode="after")

@@ -203,7 +203,7 @@ def decode_control(registers: Sequence[int]) -> Control:
     return Control(**_decode(registers, CONTROL_FIELDS))
 
 
-def safe_state(image: LineImage, code: FaultCode) -> LineImage:
+def safe_state(image: LineImage, code: int) -> LineImage:
     """The image that lets no part pass: ready = 0, result OK = 0, fault = 1.
 
     A fault that is shown already keeps its code; a shown OK is withdrawn from every register that tells it.

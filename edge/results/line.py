@@ -67,6 +67,7 @@ class Line:
         self.paused = False
         self.record_failed = False
         self.count_doubted = False
+        self.plc_stopped = False
         self.heart = Heart("results", name, epoch)
         # All from the start: a counter that appears only with its first fault cannot be watched.
         self.heart.counters.update(dict.fromkeys(_COUNTERS, 0))
@@ -127,6 +128,8 @@ class Line:
             return FaultCode.CAMERA_LOST
         if self.count_doubted:
             return FaultCode.COUNT_DOUBTED
+        if self.plc_stopped:
+            return FaultCode.PLC_STOPPED
         return FaultCode.NONE
 
     def state(self, plc_trouble: str) -> tuple[ServiceState, str]:

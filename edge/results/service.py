@@ -13,14 +13,17 @@ import structlog
 from edge.lifecycle import Heart, Lifecycle, new_epoch
 from edge.log_lines import about_part
 from edge.messages import Beat, FaultCode, encode_beat
-from edge.plc.driver import (
+from edge.plc.driver import PlcDriver
+from edge.plc.events import (
     Acknowledged,
     Connected,
     Disconnected,
+    EchoBack,
+    EchoLost,
     Event,
     PauseAsked,
-    PlcDriver,
     ResetAsked,
+    ServiceHung,
 )
 from edge.rate_limited_log import RateLimitedLog
 from edge.results.bookkeeper import Bookkeeper, Entry
@@ -194,10 +197,21 @@ class ResultsService:
         match event:
             case Connected(again):
                 self._plc_trouble = ""
-                self._plc_came(again)
-                plc.resume()
+                if again:
+                    self._raise_on_all_lines(FaultCode.PLC_LOST, "the connection was lost and is back")
+                self._resume_plc(plc)
             case Disconnected(detail):
                 self._plc_trouble = detail
+            case ServiceHung():
+                self._raise_on_all_lines(FaultCode.RESULTS_LOST, "the work loop stood still")
+                self._resume_plc(plc)
+            case EchoLost(name):
+                line = self._lines[name]
+                line.plc_stopped = True
+                self._books.raise_fault(line, FaultCode.PLC_STOPPED, "the heartbeat's echo stands still")
+            case EchoBack(name):
+                self._lines[name].plc_stopped = False
+                self._log.info("plc_runs", line=name)
             case Acknowledged(name, ng_events, fault_events):
                 line = self._lines[name]
                 self._books.acknowledge(
@@ -215,13 +229,16 @@ class ResultsService:
                 line.show_nothing()
                 self._log.info("paused" if paused else "resumed", line=name)
 
-    def _plc_came(self, again: bool) -> None:
-        """Withdraw what a PLC that was away must not take for news, before it sees any line's own state."""
+    def _raise_on_all_lines(self, code: FaultCode, detail: str) -> None:
+        for line in self._lines.values():
+            self._books.raise_fault(line, code, detail)
+
+    def _resume_plc(self, plc: PlcDriver) -> None:
+        """Withdraw what a PLC that was kept in the safe state must not take for news, then let it see all."""
         for line in self._lines.values():
             line.show_nothing()
-            if again:
-                self._books.raise_fault(line, FaultCode.PLC_LOST, "the PLC's connection was lost and is back")
         self._show_all()
+        plc.resume()
 
     def _beat(self) -> None:
         for line in self._lines.values():

@@ -27,6 +27,10 @@ def line(name: str = "line1", more: str = "") -> str:
         (line(more="max_side = 63"), "lines.line1.max_side", "give 0 or at least 64"),
         ("[detector]\nqueue = 0\n" + line(), "detector.queue", "greater than or equal to 1"),
         ("[plc]\nport = 70000\n" + line(), "plc.port", "less than or equal to 65535"),
+        ("[plc]\nhost = 'plc.local'\n" + line(), "plc.host", "give the IP address of the PLC"),
+        ("[plc]\nheartbeat_ms = 334\n" + line(), "plc", "`heartbeat_ms` (334) must be at most a third"),
+        ("[plc]\ntimeout_ms = 1001\n" + line(), "plc", "`timeout_ms` (1001) must be at most"),
+        ("[plc]\necho_timeout_ms = 599\n" + line(), "plc", "must be 0 or at least three heartbeats (600)"),
         (line(more="overload = 'some'"), "lines.line1.overload", "'every' or 'latest'"),
         (line(more="alarm = {k = 3, n = 2}"), "lines.line1.alarm", "k parts cannot be among fewer"),
         ("[lines.a]\nprompts = 'x'", "lines.a.source", "is missing"),
@@ -62,6 +66,15 @@ def test_pages_of_a_service_that_is_not_there(write_config: Callable[..., Path],
     """A misspelt name would silently have no pages."""
     with pytest.raises(BadInput, match=rf"`http\.{key}`: there is none; there are"):
         load_settings(write_config(f"[http]\n{key} = '127.0.0.1:1'\n" + line()))
+
+
+def test_loss_must_reach_the_plc_within_a_second(write_config: Callable[..., Path]) -> None:
+    """A later deadline is for boxes without a PLC, or for whoever says that the machine can wait."""
+    text = "[results]\nlost_after_ms = 901\n" + line()
+    load_settings(write_config(text))
+    with pytest.raises(BadInput, match=r"`results\.lost_after_ms` \(901\) must be at most 900"):
+        load_settings(write_config("[plc]\n" + text))
+    load_settings(write_config("[plc]\nsafe_within_ms = 1001\n" + text))
 
 
 def test_wrong_value_is_shown(write_config: Callable[..., Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import struct
 import subprocess
@@ -10,22 +11,25 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from edge.messages import FaultCode
-from edge.plc.driver import (
-    HANG_S,
+from edge.plc.driver import HANG_S, PlcDriver, Telegram
+from edge.plc.events import (
     Acknowledged,
     Connected,
     Disconnected,
+    EchoBack,
+    EchoLost,
     Event,
     PauseAsked,
-    PlcDriver,
     ResetAsked,
-    Telegram,
+    ServiceHung,
 )
 from edge.plc.registers import (
     Control,
@@ -51,6 +55,7 @@ GOOD = LineImage(
     result_code=ResultCode.OK,
 )
 LINES = {"line1": 0, "line2": 1}
+ALL_LINES = {f"line{number}": number for number in range(31)}
 
 
 def verdict(seq: int) -> Telegram:
@@ -58,14 +63,21 @@ def verdict(seq: int) -> Telegram:
 
 
 class SlowPlc:
-    """A Modbus TCP server of one connection that the test can keep from answering."""
+    """A Modbus TCP server of one connection at a time that the test can keep from answering.
+
+    Args:
+        heartbeat_ms: of the driver.
+        drops_after: requests after which it drops each connection; 0 for never.
+    """
 
     _READ = 3
     _HEADER = struct.Struct(">HHHBB")  # transaction, protocol, length, unit, function code
 
-    def __init__(self, heartbeat_ms: int) -> None:
+    def __init__(self, heartbeat_ms: int, drops_after: int = 0) -> None:
+        self._drops_after = drops_after
         self._listening = socket.create_server(("127.0.0.1", 0))
-        self.settings = PlcSettings(port=self._listening.getsockname()[1], heartbeat_ms=heartbeat_ms)
+        port = self._listening.getsockname()[1]
+        self.settings = PlcSettings(port=port, heartbeat_ms=heartbeat_ms, timeout_ms=1000)
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.is_held = threading.Event()
@@ -86,11 +98,20 @@ class SlowPlc:
     def close(self) -> None:
         """To be called when the client has gone."""
         self.may_answer.set()
-        self._listening.close()
+        self._listening.shutdown(socket.SHUT_RDWR)
         self._thread.join(timeout=10)
+        self._listening.close()
 
     def _serve(self) -> None:
-        connection, _ = self._listening.accept()
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
+        answered = 0
         with connection, connection.makefile("rb") as stream:
             while header := stream.read(self._HEADER.size):
                 transaction, _, length, unit, function = self._HEADER.unpack(header)
@@ -109,12 +130,15 @@ class SlowPlc:
                 connection.sendall(
                     self._HEADER.pack(transaction, 0, 2 + len(answer), unit, function) + answer
                 )
+                answered += 1
+                if answered == self._drops_after:
+                    return
 
 
 @contextmanager
-def slow_plc(heartbeat_ms: int) -> Iterator[SlowPlc]:
+def slow_plc(heartbeat_ms: int, drops_after: int = 0) -> Iterator[SlowPlc]:
     """Its server; to be left when nobody is connected any more."""
-    plc = SlowPlc(heartbeat_ms)
+    plc = SlowPlc(heartbeat_ms, drops_after)
     try:
         yield plc
     finally:
@@ -170,6 +194,18 @@ def fed_until_shown(
     return plc.wait_for(shown, index=index)
 
 
+def show_all_good(driver: PlcDriver, plc: SlowPlc, lines: Mapping[str, int]) -> None:
+    """The PLC has just been connected and shows an OK on every line."""
+    next_event(driver)
+    driver.resume()
+    for line in lines:
+        driver.show(line, Telegram(GOOD))
+    fed_until(
+        driver,
+        lambda: all(images and images[-1].result_ok for images in map(plc.images, lines.values())),
+    )
+
+
 @pytest.fixture
 def driver(plc: StandInPlc) -> Iterator[PlcDriver]:
     """Connected and resumed."""
@@ -214,8 +250,7 @@ def test_each_verdict_is_one_write_in_order(plc: StandInPlc, driver: PlcDriver) 
 
 def test_a_verdict_does_not_wait_for_the_beat_of_all_lines(plc: StandInPlc) -> None:
     """Thirty-one lines beat without a pause; a verdict comes after at most two other writes."""
-    lines = {f"line{number}": number for number in range(31)}
-    with driven(plc, lines) as driver:
+    with driven(plc, ALL_LINES) as driver:
         next_event(driver)
         driver.resume()
         told_ns = []
@@ -230,17 +265,8 @@ def test_a_verdict_does_not_wait_for_the_beat_of_all_lines(plc: StandInPlc) -> N
 
 def test_a_change_does_not_overtake_verdicts_that_came_before_it_was_written() -> None:
     """With the PLC busy at another line: stale line1 shows C, then D, and D not before C."""
-    with slow_plc(heartbeat_ms=10_000) as plc, driven(plc) as driver:
-        next_event(driver)
-        driver.resume()
-        # Both lines are shown, and read twice: at the connection and with the only beat for ten seconds.
-        fed_until(
-            driver,
-            lambda: (
-                plc.requests.count(None) == 4
-                and not any(image[-1].fault for image in map(plc.images, LINES.values()))
-            ),
-        )
+    with slow_plc(heartbeat_ms=333) as plc, driven(plc) as driver:
+        show_all_good(driver, plc, LINES)
         plc.hold()
         driver.tell("line2", verdict(1))
         assert plc.is_held.wait(10)
@@ -250,21 +276,21 @@ def test_a_change_does_not_overtake_verdicts_that_came_before_it_was_written() -
         driver.feed()
         plc.may_answer.set()
         fed_until(driver, lambda: plc.images(0)[-1].seq == 4 and driver.counters()["written"] == 3)
-        assert [image.seq for image in plc.images(0) if image.seq] == [3, 4]
+        # Beats may repeat what is shown.
+        assert [seq for seq, _ in groupby(image.seq for image in plc.images(0) if not image.fault)][-3:] == [
+            GOOD.seq,
+            3,
+            4,
+        ]
 
 
 def test_lines_that_become_safe_are_all_written_before_the_next_beat() -> None:
     """Thirty-one lines beat without a pause; a loss of all takes one request a line, not three."""
-    lines = {f"line{number}": number for number in range(31)}
-    with slow_plc(heartbeat_ms=20) as plc, driven(plc, lines) as driver:
-        next_event(driver)
-        driver.resume()
-        for line in lines:
-            driver.show(line, Telegram(GOOD))
-        fed_until(driver, lambda: all(image and image[-1].ready for image in map(plc.images, range(31))))
+    with slow_plc(heartbeat_ms=20) as plc, driven(plc, ALL_LINES) as driver:
+        show_all_good(driver, plc, ALL_LINES)
         plc.hold()
         assert plc.is_held.wait(10)
-        for line in lines:
+        for line in ALL_LINES:
             driver.show(line, Telegram(safe_state(GOOD, FaultCode.DETECTOR_LOST)))
         before = len(plc.requests)
         driver.feed()
@@ -277,6 +303,29 @@ def test_lines_that_become_safe_are_all_written_before_the_next_beat() -> None:
     }
 
 
+def test_a_loss_goes_before_verdicts_that_wait_and_withdraws_them() -> None:
+    """With the PLC busy: both lines become safe first; the verdicts come after that, in order, as no OK."""
+    with slow_plc(heartbeat_ms=20) as plc, driven(plc) as driver:
+        show_all_good(driver, plc, LINES)
+        plc.hold()
+        assert plc.is_held.wait(10)
+        before = len(plc.requests)
+        for seq in range(2, 12):
+            driver.tell("line1", Telegram(dataclasses.replace(GOOD, seq=seq)))
+        for line in LINES:
+            last = dataclasses.replace(GOOD, seq=11 if line == "line1" else 1)
+            driver.show(line, Telegram(safe_state(last, FaultCode.DETECTOR_LOST)))
+        driver.feed()
+        plc.may_answer.set()
+        fed_until(driver, lambda: driver.counters()["written"] == 10)
+        after = [request for request in plc.requests[before:] if request]
+    # What was begun ends first: at most a beat's write and its read.
+    assert all(is_safe(image) for _, image in after)
+    assert {address for address, _ in after[:2]} == {image_address(0, 0), image_address(0, 1)}
+    seqs = [image.seq for address, image in after if address == image_address(0, 0)]
+    assert [seq for seq, _ in groupby(seqs)] == list(range(1, 12))
+
+
 def test_heartbeat_counts_while_the_service_lives(plc: StandInPlc, driver: PlcDriver) -> None:
     """Each beat is one more."""
     fed_until(driver, lambda: plc.image().heartbeat > 5)
@@ -286,7 +335,7 @@ def test_heartbeat_counts_while_the_service_lives(plc: StandInPlc, driver: PlcDr
 
 
 def test_hanging_service_is_a_safe_state(plc: StandInPlc, driver: PlcDriver) -> None:
-    """Not fed any more: soon no OK is shown and the heartbeat stands still; fed again, all is as before."""
+    """Not fed any more: soon no OK is shown and the heartbeat stands still, until the service resumes."""
     driver.tell("line1", Telegram(GOOD))
     fed_until_shown(driver, plc, lambda image: image.result_ok)
     since = time.monotonic()
@@ -294,10 +343,45 @@ def test_hanging_service_is_a_safe_state(plc: StandInPlc, driver: PlcDriver) -> 
     image = plc.wait_for(lambda image: image.fault)
     assert HANG_S <= time.monotonic() - since < HANG_S + 2.0
     assert (image.ready, image.result_ok, image.result_code) == (False, False, ResultCode.NONE)
+    assert image.fault_code == FaultCode.RESULTS_LOST
     written = len(plc.history())
     while len(plc.history()) < written + 5:
         assert plc.image().heartbeat == image.heartbeat
-    fed_until_shown(driver, plc, lambda image: image.ready)
+    # Alive again, but what it has to say about it has not been heard.
+    assert next_event(driver) == ServiceHung()
+    written = len(plc.history())
+    fed_until(driver, lambda: len(plc.history()) > written + 5)
+    assert all(is_safe(shown) for shown in plc.history()[written:])
+    driver.resume()
+    assert fed_until_shown(driver, plc, lambda image: image.ready).heartbeat > image.heartbeat
+    assert driver.counters()["hangs"] == 1
+
+
+def test_all_lines_of_a_hanging_service_are_told_before_anything_else() -> None:
+    """Thirty-one lines beat without a pause; from the first one on, one request a line and none between."""
+    with slow_plc(heartbeat_ms=20) as plc, driven(plc, ALL_LINES) as driver:
+        show_all_good(driver, plc, ALL_LINES)
+        before = len(plc.requests)
+        # Nobody feeds the driver here.
+        deadline = time.monotonic() + 10
+        while not all(is_safe(images[-1]) for images in map(plc.images, ALL_LINES.values())):
+            assert time.monotonic() < deadline
+        after = plc.requests[before:]
+    first = next(place for place, request in enumerate(after) if request and is_safe(request[1]))
+    told = {request[0] for request in after[first : first + 31] if request}
+    assert told == {image_address(0, number) for number in range(31)}
+
+
+def test_verdict_of_a_service_that_has_not_resumed_is_no_ok(plc: StandInPlc) -> None:
+    """It is shown in its turn without the OK, also when the service resumes before it is written."""
+    with driven(plc) as driver:
+        next_event(driver)
+        driver.tell("line1", Telegram(dataclasses.replace(GOOD, seq=7)))
+        driver.show("line1", Telegram(LineImage(ready=True)))
+        driver.resume()
+        fed_until_shown(driver, plc, lambda image: image.ready)
+        assert not any(image.result_ok for image in plc.history())
+        assert any(image.seq == 7 for image in plc.history())
 
 
 def test_acknowledge_is_an_edge(plc: StandInPlc, driver: PlcDriver) -> None:
@@ -354,6 +438,40 @@ def test_connection_comes_back(plc: StandInPlc, driver: PlcDriver) -> None:
     driver.resume()
     fed_until_shown(driver, plc, lambda image: image.ready)
     assert (driver.counters()["coalesced"], driver.counters()["reconnects"]) == (2, 1)
+
+
+def test_plc_that_drops_every_connection_is_one_outage() -> None:
+    """Told once that it is lost and once that it is back, however often it accepts and drops."""
+    # Of two lines: a control block read and an image written each, and one more.
+    with slow_plc(heartbeat_ms=20, drops_after=5) as plc, capture_logs() as logs, driven(plc) as driver:
+        events: list[Event] = []
+
+        def has_come_back_thrice() -> bool:
+            events.extend(driver.take_events())
+            return driver.counters()["reconnects"] >= 3
+
+        fed_until(driver, has_come_back_thrice)
+    assert [event for event in events if isinstance(event, Connected)][:3] == [
+        Connected(again=False),
+        Connected(again=True),
+        Connected(again=False),
+    ]
+    assert [log["event"] for log in logs] == ["plc_connected", "plc_lost", "plc_connected"]
+
+
+def test_echo_that_stands_still_is_a_stopped_plc(plc: StandInPlc) -> None:
+    """The PLC's program copies a heartbeat and stops, though the PLC answers; then it goes on."""
+    settings = plc.settings.model_copy(update={"echo_timeout_ms": 100})
+    driver = PlcDriver(settings, LINES, structlog.stdlib.get_logger())
+    driver.start()
+    assert next_event(driver) == Connected(again=False)
+    fed_until_shown(driver, plc, lambda image: image.heartbeat > 1)
+    plc.write(Control(echo=1))
+    assert next_event(driver) == EchoLost("line1")
+    plc.write(Control(echo=plc.image().heartbeat))
+    assert next_event(driver) == EchoBack("line1")
+    assert driver.counters()["echo_lost"] == 1
+    driver.stop()
 
 
 def test_absent_plc_holds_nobody_up(plc: StandInPlc) -> None:

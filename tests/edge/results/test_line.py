@@ -108,6 +108,15 @@ def test_failed_record_is_a_loss(line: Line, make_verdict: MakeVerdict) -> None:
     assert (image.ready, image.result_ok, image.fault_code) == (False, False, FaultCode.RECORD_FAILED)
 
 
+def test_stopped_plc_is_a_loss(line: Line, make_verdict: MakeVerdict) -> None:
+    """No part is passed by a PLC whose program does not run, nor by the first cycle of one that starts."""
+    line.show(make_verdict(1))
+    line.plc_stopped = True
+    image = line.telegram().image
+    assert (image.ready, image.result_ok, image.fault_code) == (False, False, FaultCode.PLC_STOPPED)
+    assert line.state("") == (ServiceState.FAULT, "plc_stopped")
+
+
 def test_paused_line(line: Line, make_verdict: MakeVerdict) -> None:
     """Not ready, and no verdict is worth showing."""
     line.paused = True

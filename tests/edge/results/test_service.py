@@ -6,10 +6,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import structlog
 
 from edge.messages import (
     AnomalyMap,
@@ -24,6 +26,8 @@ from edge.plc.registers import Control, ResultCode
 from edge.results.evidence import evidence_path
 
 if TYPE_CHECKING:
+    from structlog.typing import EventDict
+
     from tests.edge.conftest import StandInPlc
     from tests.edge.results.conftest import Box, MakeVerdict
 
@@ -194,6 +198,23 @@ def test_record_that_fails_is_a_fault_until_it_works(box: Box, make_verdict: Mak
     assert box.rows(OPEN_ALARMS) == [("FAULT", FaultCode.RECORD_FAILED, None)]
 
 
+@pytest.fixture
+def log_that_blocks() -> Iterator[tuple[Event, Event]]:
+    """A log that takes no acknowledge until the second event; the first tells of the attempt."""
+    blocks, free = Event(), Event()
+
+    def write(_log: object, _method: str, entry: EventDict) -> EventDict:
+        if entry["event"] == "acknowledged":
+            blocks.set()
+            free.wait(10)
+        return entry
+
+    structlog.configure(processors=[write, structlog.processors.KeyValueRenderer()])
+    yield blocks, free
+    free.set()
+    structlog.reset_defaults()
+
+
 class TestPlc:
     """The service with a PLC."""
 
@@ -340,6 +361,40 @@ class TestPlc:
         box.until(lambda: plc.image().result_ok)
         assert [seq for seq, *_ in box.rows()] == [0, 1, 2]
         assert box.counter("plc_coalesced") == 1
+
+    def test_hang_is_a_latched_fault(
+        self,
+        box: Box,
+        plc: StandInPlc,
+        make_verdict: MakeVerdict,
+        log_that_blocks: tuple[Event, Event],
+    ) -> None:
+        """The work loop waits for its log; when it goes on, the fault stays and the OK does not return."""
+        blocks, free = log_that_blocks
+        box.captured = 1
+        box.publish(make_verdict(0))
+        box.until(lambda: plc.image().result_ok)
+        plc.write(Control(acknowledge=1))
+        plc.wait_for(lambda image: image.fault and image.fault_code == FaultCode.RESULTS_LOST)
+        assert blocks.is_set()
+        free.set()
+        box.until(lambda: plc.image().ready)
+        image = plc.image()
+        assert (image.fault, image.fault_code) == (True, FaultCode.RESULTS_LOST)
+        assert (image.result_ok, image.result_valid) == (False, False)
+        box.until(lambda: box.rows(OPEN_ALARMS) == [("FAULT", FaultCode.RESULTS_LOST, None)])
+        box.until(lambda: box.counter("plc_hangs") == 1)
+
+    def test_stopped_plc_is_a_latched_fault(self, box: Box, plc: StandInPlc) -> None:
+        """Its program copied the heartbeat and does not any more; the line is ready when it does again."""
+        plc.write(Control(echo=plc.image().heartbeat))
+        box.until(lambda: not plc.image().ready)
+        assert (plc.image().fault, plc.image().fault_code) == (True, FaultCode.PLC_STOPPED)
+        box.until(lambda: box.told and box.told.last_error == "plc_stopped")
+        plc.write(Control(echo=plc.image().heartbeat))
+        box.until(lambda: plc.image().ready)
+        assert (plc.image().fault, plc.image().fault_code) == (True, FaultCode.PLC_STOPPED)
+        box.until(lambda: box.rows(OPEN_ALARMS) == [("FAULT", FaultCode.PLC_STOPPED, None)])
 
     def test_stopped_service_leaves_the_safe_state(
         self, box: Box, plc: StandInPlc, make_verdict: MakeVerdict
