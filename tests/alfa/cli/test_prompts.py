@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,21 @@ NO_WAIT = {"retry-after-ms": "1"}
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the server sends for one request."""
+    """What the server sends for one request.
+
+    Attributes:
+        body: of the answer.
+        status: of HTTP; 0 closes the connection without a word.
+        headers: beside the usual ones.
+        missing: bytes that are announced and never sent, as when a connection is cut.
+        stalls: nothing more comes, and the connection stays.
+    """
 
     body: bytes
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    missing: int = 0
+    stalls: bool = False
 
 
 @dataclass(slots=True)
@@ -40,6 +52,7 @@ class Endpoint:
     reply: Callable[[str], Reply]
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    asked_s: list[float] = field(default_factory=list)  # when, CLOCK_MONOTONIC
     released: threading.Event = field(default_factory=threading.Event)
 
 
@@ -83,14 +96,21 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
             state.requests.append(request)
             state.keys.append(self.headers.get("Authorization", ""))
             assert self.path == "/v1/chat/completions"
+            state.asked_s.append(time.monotonic())
             reply = state.reply(request["messages"][0]["content"])
+            self.close_connection = not reply.status or bool(reply.missing)
+            if not reply.status:
+                return
             self.send_response(reply.status)
             for name, value in {"Content-Type": "application/json", **reply.headers}.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(reply.body)))
+            self.send_header("Content-Length", str(len(reply.body) + reply.missing))
             self.end_headers()
             with contextlib.suppress(BrokenPipeError):  # the client of the time-out test has gone by then
                 self.wfile.write(reply.body)
+                if reply.stalls:
+                    self.wfile.flush()
+                    state.released.wait(60)
 
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""
@@ -176,6 +196,8 @@ def _refusal(status: int, message: str, **headers: str) -> Reply:
         (_refusal(429, f"Rate limit reached for {SECRET}"), "llm_rate_limit: "),
         (_refusal(404, "The model `nonsense` does not exist"), "llm_error: "),
         (_refusal(500, "overloaded"), "llm_error: "),
+        (Reply(b"", status=0), "llm_unreachable: "),
+        (Reply(b'{"choices": [', missing=100), "llm_unreachable: "),
         (Reply(b'{"choices": [', 200), "llm_answer_unreadable: "),
         (Reply(b"<html>proxy login</html>", 200, {"Content-Type": "text/html"}), "llm_answer_unreadable: "),
         (Reply(b'{"choices": []}', 200), "llm_answer_unreadable: "),
@@ -216,6 +238,50 @@ def test_an_endpoint_that_never_answers_is_a_fault(
     assert "llm_timeout" in ended.stderr
     assert "did not answer within 0.1 s" in ended.stderr
     assert not (tmp_path / "nut.toml").exists()
+
+
+def test_an_answer_that_stops_in_the_middle_is_a_fault(
+    command: Command, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    """The timeout holds for the body as well: a server that hangs in it is not waited for without end."""
+    whole = _recorded(queries_for("metal nut")[0].text)
+
+    def stall(query: str) -> Reply:
+        return replace(whole, body=whole.body[:50], missing=len(whole.body), stalls=True)
+
+    endpoint.reply = stall
+    config = tmp_path / "config.toml"
+    config.write_text("[llm]\ntimeout_s = 0.1\n")
+    ended = _generate(command, endpoint, tmp_path / "nut.toml", "--config", config)
+    assert ended.exit_code == 3
+    assert "llm_timeout" in ended.stderr
+
+
+def test_an_endpoint_that_asks_to_wait_is_waited_for(
+    command: Command, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    """Retry-After of a rate limit is kept: the query is asked again then, and no answer is lost."""
+    refused = replace(_refusal(429, "slow down"), headers={"Retry-After": "1"})
+    endpoint.reply = lambda query: _recorded(query) if len(endpoint.requests) > 1 else refused
+    out = tmp_path / "nut.toml"
+    assert _generate(command, endpoint, out).exit_code == 0
+    assert len(endpoint.requests) == 1 + len(queries_for("metal nut"))
+    assert endpoint.asked_s[1] - endpoint.asked_s[0] >= 1
+    assert len(load_prompt_set(out).normal) == 48
+
+
+def test_the_key_is_in_no_log_line(
+    command: Command, endpoint: Endpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even at the level of debugging, of the client or of what it stands on, when all goes wrong."""
+    caplog.set_level(logging.DEBUG)
+    for name in ("openai", "httpx", "httpcore"):
+        caplog.set_level(logging.DEBUG, logger=name)
+    endpoint.reply = lambda query: _refusal(500, f"no answer for {SECRET}")
+    assert _generate(command, endpoint, tmp_path / "nut.toml").exit_code == 3
+    assert "chat/completions" in caplog.text
+    assert SECRET in endpoint.keys[0]
+    assert SECRET not in caplog.text
 
 
 def test_a_failure_in_the_middle_writes_nothing(command: Command, endpoint: Endpoint, tmp_path: Path) -> None:
