@@ -51,6 +51,9 @@ EVAL = "alfa-eval known --prompts plate --out new --config config.toml"
 CHECK = "alfa-prompts check plate --images images --config config.toml"
 IMPORT = "alfa-prompts import answers.txt --class washer --out new/washer.toml"
 GENERATE = "alfa-prompts generate --class washer --out new/washer.toml --base-url http://127.0.0.1:9/v1"
+DIFF = "alfa-prompts diff other --config config.toml"
+REHEARSE = "alfa-prompts rehearse other --images images --config config.toml"
+APPLY = "alfa-prompts apply other --config config.toml"
 CAMERA = "edge-camera --config config.toml"
 DETECTOR = "edge-detector --config config.toml"
 RESULTS = "edge-results --config config.toml"
@@ -349,6 +352,16 @@ def test_process_refuses(site: Path, command: str, damage: Damage, code: int, na
         ("plate.toml", "tokens", "the model reads 77"),
     ),
     (DETECTOR, holds("prompts/plate.toml", b"\xff"), 2, ("plate.toml", "not UTF-8")),
+    # prompts on their way into a line
+    (f"{DIFF} --line line2", nothing, 2, ("--line = 'line2'", "its lines are line1")),
+    (f"{DIFF} --against plte", nothing, 2, ("'plte'", "did you mean plate?")),
+    (REHEARSE, gone("bank.safetensors"), 2, ("bank.safetensors", "no such memory bank")),
+    (REHEARSE, holds("images/z.png", b""), 2, ("images/z.png", "not an image, or empty")),
+    (REHEARSE.replace("--images images", ""), nothing, 2, ("results.sqlite", "no such record")),
+    (APPLY, nothing, 2, ("lines.line1.calibration", "was made for prompts", "--calibration")),
+    (APPLY, cut_short("calibration.json"), 2, ("calibration.json", "not JSON")),
+    (f"{APPLY} --class ?", nothing, 2, ("--class = '?'", "letters or digits")),
+    ("alfa-prompts rollback --config config.toml", nothing, 2, ("history/plate", "holds no other set")),
     # banks
     (INSPECT, replaced("bank.safetensors", "other/model.safetensors"), 2, ("bank.safet", "weights_hash")),
     (

@@ -73,7 +73,8 @@ def put_in_force(replacement: Replacement) -> Kept | None:
         for path, content in replacement.files.items():
             write_atomic(path, content)
     except OSError as error:
-        raise Fault("not_written", f"{error.filename}: {error.strerror}") from error
+        where = error.filename or replacement.place.path
+        raise Fault("not_written", f"{where}: {error.strerror}") from error
     return kept
 
 

@@ -8,6 +8,7 @@ The prompt file is written last: an entry that a power cut left without one is n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from edge.prompts.place import Place
 _DIRECTORY = ".history"
 _TIME = "%Y%m%dT%H%M%S%fZ"  # sorts by name as by time
 _UNREADABLE = "unreadable"
+_NAME = re.compile(rf"\d{{8}}T\d{{12}}Z-([0-9a-f]+|{_UNREADABLE})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ def keep(place: Place) -> Kept | None:
 
 def entries(place: Place) -> list[Kept]:
     """The history of a place, newest first."""
-    return [_entry(path) for path in sorted(_directory(place).glob("*-*.toml"), reverse=True)]
+    found = [path for path in _directory(place).glob("*.toml") if _NAME.fullmatch(path.stem)]
+    return [_entry(path) for path in sorted(found, reverse=True)]
 
 
 def before(place: Place) -> Kept:

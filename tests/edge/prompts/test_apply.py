@@ -115,6 +115,25 @@ def test_a_broken_file_is_not_applied(apply: Command, box: Box) -> None:
     assert box.files() == before
 
 
+def test_what_cannot_be_kept_is_not_replaced(apply: Command, box: Box) -> None:
+    """No way back, no way forward: exit 3, and the set in force stays."""
+    (box.prompts.parent / ".history").write_text("a file where a directory should be")
+    before = box.files()
+    ended = apply("apply", box.new)
+    assert ended.exit_code == 3
+    assert "not_written: " in ended.stderr
+    assert ".history" in ended.stderr
+    assert box.files() == before
+
+
+def test_other_files_in_the_history_are_no_entries(apply: Command, box: Box) -> None:
+    """Such as a person's copy."""
+    apply("apply", box.new)
+    box.prompts.rename(box.history[0].with_name("copy-of-plate.toml"))
+    assert "copy-of" not in apply("history").stdout
+    assert apply("rollback").exit_code == 0
+
+
 def test_a_file_that_was_broken_by_hand_is_kept(apply: Command, box: Box) -> None:
     """It may be all there is of someone's work; nobody is sent back to it."""
     box.prompts.write_text("not [ toml")
