@@ -10,9 +10,8 @@ import numpy as np
 
 from benchmarks.line_plant import Received
 from benchmarks.suite import Row
+from edge.clocks import NS_PER_MS
 from edge.messages import Result, Verdict
-
-_NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Percentiles:
 
 def milliseconds(start_ns: int, end_ns: int) -> float:
     """From one time of a clock to another."""
-    return (end_ns - start_ns) / _NS_PER_MS
+    return (end_ns - start_ns) / NS_PER_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def overheads(received: Sequence[Received]) -> list[Overhead]:
         Overhead(
             latency=milliseconds(each.verdict.captured_mono_ns, each.mono_ns),
             infer=each.verdict.timings.infer,
-            queueing=_overlap_ns(each.verdict.captured_mono_ns, own[0], apart) / _NS_PER_MS,
+            queueing=_overlap_ns(each.verdict.captured_mono_ns, own[0], apart) / NS_PER_MS,
         )
         for each, own in zip(judged, batches, strict=True)
     ]
@@ -88,8 +87,8 @@ def overheads(received: Sequence[Received]) -> list[Overhead]:
 def _inference_ns(verdict: Verdict) -> tuple[int, int]:
     """CLOCK_MONOTONIC at the begin and the end of the batch that this part was in."""
     times = verdict.timings
-    begin = verdict.captured_mono_ns + round((times.queue + times.preprocess) * _NS_PER_MS)
-    return begin, begin + round(times.infer * _NS_PER_MS)
+    begin = verdict.captured_mono_ns + round((times.queue + times.preprocess) * NS_PER_MS)
+    return begin, begin + round(times.infer * NS_PER_MS)
 
 
 def _overlap_ns(start: int, stop: int, spans: Sequence[tuple[int, int]]) -> int:

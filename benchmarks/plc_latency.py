@@ -21,6 +21,7 @@ from benchmarks.line_figures import Percentiles, milliseconds
 from benchmarks.line_pictures import write_pictures
 from benchmarks.line_plant import LinePlan, Plant, Received, Value
 from benchmarks.suite import Benchmark, Effort, Row
+from edge.clocks import NS_PER_MS
 from edge.messages import Verdict
 from edge.plc.registers import IMAGE_LENGTH, decode_image, image_address
 
@@ -28,13 +29,12 @@ _RATE_HZ = 10.0
 _SETTLE_S = 2.0
 _SYNCS, _QUICK_SYNCS = 200, 20
 _PAGE = bytes(4096)
-_NS_PER_MS = 1e6
 _TARGET = "<= 20"
 
 
 def published_ns(verdict: Verdict) -> int:
     """CLOCK_MONOTONIC at publication."""
-    return verdict.captured_mono_ns + round(verdict.timings.total * _NS_PER_MS)
+    return verdict.captured_mono_ns + round(verdict.timings.total * NS_PER_MS)
 
 
 def shown_ns(history: Iterable[str], address: int) -> dict[int, int]:

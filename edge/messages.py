@@ -320,6 +320,8 @@ class Verdict:
     captured_wall_ns: Counter = 0
     captured_mono_ns: Counter = 0
     published_wall_ns: Counter = 0
+    published_mono_ns: Counter = 0
+    boot: Hash = ""  # whose clock `published_mono_ns` is of, as in `FrameHeader`
     judged_by: Text = ""
     v: int = VERSION
 

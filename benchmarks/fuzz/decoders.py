@@ -248,7 +248,7 @@ def _of_file(
 def _frame(message: Message) -> Frame:
     parts: list[Part] = list(message)
     frame = decode_frame(parts)
-    is_foreign(frame.header, time.monotonic_ns())
+    is_foreign(frame.header.boot, frame.header.mono_ns, time.monotonic_ns())
     return frame
 
 
@@ -389,6 +389,7 @@ def _verdicts() -> list[Verdict]:
         captured_wall_ns=time.time_ns(),
         captured_mono_ns=time.monotonic_ns(),
         published_wall_ns=time.time_ns(),
+        published_mono_ns=time.monotonic_ns(),
         judged_by="main",
     )
     good = dataclasses.replace(judged, seq=42, result=Result.OK, score=0.25, region=None, reasons=())

@@ -109,7 +109,7 @@ class Inlet:
         Ages and latencies then begin at the arrival; else a camera elsewhere were always or never stale.
         """
         now_ns = time.monotonic_ns()
-        if not is_foreign(header, now_ns):
+        if not is_foreign(header.boot, header.mono_ns, now_ns):
             return header
         line.count("clock_skewed")
         self._log.warning("clock_skewed", "ages count from the arrival", line=line.name)

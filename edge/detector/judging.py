@@ -12,12 +12,11 @@ import torch
 from alfa.backbone import ImageFeatures
 from alfa.inspector import Inspection, judge
 from alfa.preprocessing import PixelBatch
+from edge.clocks import NS_PER_MS
 from edge.detector.preparing import JUDGING_ERRORS, Prepared, Refusal, refusal_of
 from edge.detector.recipes import LineRecipe, Loaded
 from edge.detector.verdicts import fault, judged
 from edge.messages import Frame, Timings, Verdict
-
-_NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,10 +94,10 @@ def _timings(prepared: Prepared, begun: int, staged: int, encoded: int, done: in
     waited_ns = prepared.begun_ns - prepared.frame.header.mono_ns + begun - prepared.done_ns
     prepared_ns = prepared.done_ns - prepared.begun_ns + staged - begun
     return Timings(
-        queue=waited_ns / _NS_PER_MS,
-        preprocess=prepared_ns / _NS_PER_MS,
-        infer=(encoded - staged) / _NS_PER_MS,
-        post=(done - encoded) / _NS_PER_MS,
+        queue=waited_ns / NS_PER_MS,
+        preprocess=prepared_ns / NS_PER_MS,
+        infer=(encoded - staged) / NS_PER_MS,
+        post=(done - encoded) / NS_PER_MS,
     )
 
 

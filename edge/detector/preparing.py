@@ -11,12 +11,12 @@ import cv2
 from alfa.errors import AlfaError
 from alfa.images import RgbImage
 from alfa.preprocessing import Preprocessor
+from edge.clocks import NS_PER_MS
 from edge.messages import FaultReason, Frame, SlotLost
 
 # What torch, OpenCV, numpy and alfa raise for a frame or a batch that cannot be judged; out of memory is a
 # RuntimeError. Anything else is a bug and ends the detector.
 JUDGING_ERRORS = (RuntimeError, ValueError, cv2.error, MemoryError, AlfaError)
-_NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Preparer:
 
     def staleness(self, frame: Frame, now_ns: int) -> Refusal | None:
         """STALE where a frame is older than its line allows: the part is past."""
-        age_ms = (now_ns - frame.header.mono_ns) / _NS_PER_MS
+        age_ms = (now_ns - frame.header.mono_ns) / NS_PER_MS
         if age_ms <= self._max_age_ms[frame.header.line]:
             return None
         return Refusal(FaultReason.STALE, f"{age_ms:.0f} ms old when its turn came")

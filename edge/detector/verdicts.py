@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from alfa.inspector import Inspection
+from edge.clocks import NS_PER_MS, this_boot
 from edge.messages import (
     LONGEST_TEXT,
     FaultReason,
@@ -17,8 +18,6 @@ from edge.messages import (
     Verdict,
     missing_verdict,
 )
-
-_NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +73,14 @@ def lost(line: str, epoch: int, seq: int, stamp: Stamp) -> Verdict:
 
 def published(verdict: Verdict, wall_ns: int, mono_ns: int) -> Verdict:
     """The verdict with the time of its publication, and the latency since the capture where that is known."""
-    total_ms = (mono_ns - verdict.captured_mono_ns) / _NS_PER_MS if verdict.captured_mono_ns else 0.0
-    timings = dataclasses.replace(verdict.timings, total=total_ms)
-    return dataclasses.replace(verdict, published_wall_ns=wall_ns, timings=timings)
+    total_ms = (mono_ns - verdict.captured_mono_ns) / NS_PER_MS if verdict.captured_mono_ns else 0.0
+    return dataclasses.replace(
+        verdict,
+        published_wall_ns=wall_ns,
+        published_mono_ns=mono_ns,
+        boot=this_boot(),
+        timings=dataclasses.replace(verdict.timings, total=total_ms),
+    )
 
 
 def _blank(header: FrameHeader, stamp: Stamp) -> Verdict:

@@ -15,6 +15,7 @@ from itertools import islice
 import structlog
 
 from alfa.errors import Fault
+from edge.clocks import this_boot
 from edge.messages import FaultCode, FaultReason, Result, Verdict, fault_code, missing_verdict
 from edge.rate_limited_log import RateLimitedLog
 from edge.results.alarm import FaultAlarm, NgAlarm
@@ -385,4 +386,6 @@ class _Alarms:
 def _no_verdict(line: str, epoch: int, seq: int) -> Verdict:
     detail = "captured, but no verdict came in time"
     blank = missing_verdict(line, epoch, seq, FaultReason.NO_VERDICT, detail)
-    return dataclasses.replace(blank, published_wall_ns=time.time_ns())
+    return dataclasses.replace(
+        blank, published_wall_ns=time.time_ns(), published_mono_ns=time.monotonic_ns(), boot=this_boot()
+    )

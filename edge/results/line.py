@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from edge.clocks import NS_PER_MS
 from edge.lifecycle import Heart
 from edge.messages import FaultCode, Result, ServiceState, Verdict
 from edge.plc.driver import Telegram
@@ -25,7 +26,6 @@ from edge.settings import LineSettings, ResultsSettings
 
 _DOUBLE_WORD = 1 << 32
 _WORD = 1 << 16
-_NS_PER_MS = 1_000_000
 _COUNTERS = (
     "recorded",
     "ok",
@@ -72,7 +72,7 @@ class Line:
         # All from the start: a counter that appears only with its first fault cannot be watched.
         self.heart.counters.update(dict.fromkeys(_COUNTERS, 0))
         # A part without verdict is given up after this time, so an older verdict is of a part long gone.
-        self._fresh_ns = results.no_verdict_after_ms * _NS_PER_MS
+        self._fresh_ns = results.no_verdict_after_ms * NS_PER_MS
         self._shown: Verdict | None = None
         self._shown_fields: dict[str, Any] = {}  # of the image, made once a verdict: images are made often
         self._toggle = 0
@@ -93,14 +93,15 @@ class Line:
         A part may be long gone without a replay too: its verdict waited for a record that failed.
 
         Args:
-            verdict: recorded just now.
+            verdict: recorded just now; dated on this machine's clock (`edge.clocks.dated_here`).
             replayed: it came on request and may be old.
-            now_ns: UTC.
+            now_ns: on the monotonic clock: a step of UTC neither hides a verdict nor brings an old one back.
         """
-        if self.paused or now_ns - verdict.published_wall_ns > self._fresh_ns:
+        published_ns = verdict.published_mono_ns
+        if self.paused or not published_ns or now_ns - published_ns > self._fresh_ns:
             return False
-        shown_ns = 0 if self._shown is None else self._shown.published_wall_ns
-        return not replayed or verdict.published_wall_ns >= shown_ns
+        shown_ns = 0 if self._shown is None else self._shown.published_mono_ns
+        return not replayed or published_ns >= shown_ns
 
     def show(self, verdict: Verdict) -> None:
         """The verdict that the PLC sees from now on."""

@@ -348,7 +348,11 @@ def _insert(table: str, columns: Collection[str], clause: str = "") -> str:
 
 
 _AS_JSON = ("region", "reasons", "timings")
-_PLAIN_COLUMNS = [field.name for field in dataclasses.fields(Verdict) if field.name not in (*_AS_JSON, "v")]
+# A monotonic time says nothing after the next start of the machine.
+_NOT_KEPT = ("v", "published_mono_ns", "boot")
+_PLAIN_COLUMNS = [
+    field.name for field in dataclasses.fields(Verdict) if field.name not in (*_AS_JSON, *_NOT_KEPT)
+]
 _VERDICT_COLUMNS = (*_PLAIN_COLUMNS, *_AS_JSON, "recorded_wall_ns")
 _plain_values = operator.attrgetter(*_PLAIN_COLUMNS)
 _INSERT_VERDICT = _insert("verdicts", _VERDICT_COLUMNS, "ON CONFLICT (line, epoch, seq) DO NOTHING")

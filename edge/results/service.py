@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import structlog
 
+from edge.clocks import dated_here
 from edge.lifecycle import Heart, Lifecycle, new_epoch
 from edge.log_lines import about_part
-from edge.messages import Beat, FaultCode, encode_beat
+from edge.messages import Beat, FaultCode, Verdict, encode_beat
 from edge.plc.driver import PlcDriver
 from edge.plc.events import (
     Acknowledged,
@@ -134,16 +135,16 @@ class ResultsService:
             self._hear(beat, now)
         # What is replayed is older than what comes live.
         for verdict in delivery.replayed:
-            self._take_entry(Entry(verdict, replayed=True), now)
+            self._take_verdict(verdict, now, replayed=True)
         for verdict in delivery.verdicts:
-            self._take_entry(Entry(verdict), now)
+            self._take_verdict(verdict, now)
         for picture in delivery.maps:
             self._evidence.put(picture)
 
-    def _take_entry(self, entry: Entry, now: float) -> None:
-        verdict = entry.verdict
+    def _take_verdict(self, verdict: Verdict, now: float, replayed: bool = False) -> None:
+        dated = dated_here(verdict, replayed, time.monotonic_ns())
         with about_part(verdict.line, verdict.epoch, verdict.seq, verdict.part_id):
-            self._books.take(entry, now)
+            self._books.take(Entry(dated, replayed), now)
 
     def _hear(self, beat: Beat, now: float) -> None:
         line = self._lines[beat.line]
@@ -170,7 +171,7 @@ class ResultsService:
         self._inbox.ask_replay(line.name)
 
     def _show_recorded(self, entries: Sequence[Entry]) -> None:
-        now_ns = time.time_ns()
+        now_ns = time.monotonic_ns()
         for entry in entries:
             line = self._lines[entry.verdict.line]
             if not line.is_worth_showing(entry.verdict, entry.replayed, now_ns):

@@ -138,6 +138,8 @@ def verdicts(draw: st.DrawFn, line: str | None = None) -> Verdict:
         captured_wall_ns=draw(counters),
         captured_mono_ns=draw(counters),
         published_wall_ns=draw(counters),
+        published_mono_ns=draw(counters),
+        boot=draw(hashes),
         judged_by=draw(texts),
     )
 

@@ -301,21 +301,21 @@ def test_a_batch_with_a_frame_of_every_line_does_not_wait(make_frame: MakeFrame)
 
 
 def test_closing_gives_back_what_waits(make_frame: MakeFrame) -> None:
-    """The worker gets nothing more, and the frames can be accounted for."""
+    """Nobody gets any more, and the frames can be accounted for."""
     queues = queues_of(line1=LineQueue(9, "every"))
     queues.put(make_frame(0))
     assert seqs(queues.close()) == [0]
     assert queues.take(most=1, wait_s=30) == []
 
 
-def test_closing_wakes_a_waiting_worker() -> None:
-    """A worker without frames ends too."""
+def test_closing_wakes_who_waits() -> None:
+    """A judge without frames ends too."""
     queues = queues_of(line1=LineQueue(9, "every"))
     batches: list[list[Prepared]] = []
-    worker = threading.Thread(target=lambda: batches.append(queues.take(most=1, wait_s=0)))
-    worker.start()
+    judge = threading.Thread(target=lambda: batches.append(queues.take(most=1, wait_s=0)))
+    judge.start()
     queues.close()
-    worker.join(timeout=10)
+    judge.join(timeout=10)
     assert batches == [[]]
 
 

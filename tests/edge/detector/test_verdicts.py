@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from edge.clocks import this_boot
 from edge.detector.verdicts import Stamp, fault, lost, published
 from edge.messages import FaultReason, Frame, decode_verdict, encode_verdict
 
@@ -34,6 +35,7 @@ def test_the_latency_runs_from_capture_to_publication(make_frame: MakeFrame) -> 
     verdict = fault(header, FaultReason.STALE, "", STAMP)
     sent = published(verdict, wall_ns=123, mono_ns=header.mono_ns + 30_000_000)
     assert (sent.timings.total, sent.published_wall_ns) == (30.0, 123)
+    assert (sent.published_mono_ns, sent.boot) == (header.mono_ns + 30_000_000, this_boot())
 
 
 def test_a_lost_part_has_no_latency() -> None:

@@ -68,6 +68,7 @@ def make_verdict() -> MakeVerdict:
             score=0.25 if judged else None,
             threshold=0.5 if judged else None,
             published_wall_ns=time.time_ns(),
+            published_mono_ns=time.monotonic_ns(),
         )
         return dataclasses.replace(verdict, **changes)
 

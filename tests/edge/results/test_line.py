@@ -135,18 +135,23 @@ def test_starting_detector_is_not_ready(line: Line) -> None:
 def test_replayed_verdict_is_shown_only_as_news(line: Line, make_verdict: MakeVerdict) -> None:
     """Not when a later one is shown already; a live one is shown all the same."""
     second = 10**9
-    young = make_verdict(5, published_wall_ns=1000 * second)
+    young = make_verdict(5, published_mono_ns=1000 * second)
     assert line.is_worth_showing(young, replayed=True, now_ns=1014 * second)
-    line.show(make_verdict(6, published_wall_ns=1001 * second))
+    line.show(make_verdict(6, published_mono_ns=1001 * second))
     assert not line.is_worth_showing(young, replayed=True, now_ns=1014 * second)
     assert line.is_worth_showing(young, replayed=False, now_ns=1014 * second)
+
+
+def test_verdict_of_unknown_age_is_no_news(line: Line, make_verdict: MakeVerdict) -> None:
+    """Replayed by a detector elsewhere: nobody knows how long the part is gone."""
+    assert not line.is_worth_showing(make_verdict(5, published_mono_ns=0), replayed=True, now_ns=1)
 
 
 @pytest.mark.parametrize("replayed", [False, True])
 def test_part_long_gone_is_no_news(line: Line, make_verdict: MakeVerdict, replayed: bool) -> None:
     """Whether its verdict was replayed or waited for a full disk: the PLC has another part before it now."""
     second = 10**9
-    verdict = make_verdict(5, published_wall_ns=1000 * second)
+    verdict = make_verdict(5, published_mono_ns=1000 * second)
     assert line.is_worth_showing(verdict, replayed, now_ns=1014 * second)
     assert not line.is_worth_showing(verdict, replayed, now_ns=1016 * second)
 

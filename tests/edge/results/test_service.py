@@ -82,7 +82,7 @@ def test_gap_is_filled_by_replay(make_box: Callable[..., Box], make_verdict: Mak
     box = make_box(patience_ms=4000)
     box.until_ready()
     box.captured = 2
-    box.history = [make_verdict(seq, published_wall_ns=time.time_ns()) for seq in range(2)]
+    box.history = [make_verdict(seq) for seq in range(2)]
     box.publish(make_verdict(1))
     box.until(lambda: box.counter("recorded") == 2)
     assert box.rows() == [(0, "OK", ""), (1, "OK", "")]
@@ -95,7 +95,7 @@ def test_restarted_service_fills_its_gap(box: Box, make_verdict: MakeVerdict) ->
     box.publish(make_verdict(0))
     box.until(lambda: box.counter("recorded") == 1)
     box.stop()
-    box.history = [make_verdict(seq, published_wall_ns=time.time_ns()) for seq in range(3)]
+    box.history = [make_verdict(seq) for seq in range(3)]
     box.captured = 3
     box.start()
     box.until(lambda: len(box.rows()) == 3)
@@ -413,11 +413,20 @@ class TestPlc:
     ) -> None:
         """It is recorded, and an NG among it raises the alarm, but the PLC is not shown a part long gone."""
         box.captured = 1
-        box.history = [make_verdict(0, Result.NG, published_wall_ns=time.time_ns() - 60 * 10**9)]
+        minute_ago = time.monotonic_ns() - 60 * 10**9
+        box.history = [make_verdict(0, Result.NG, published_mono_ns=minute_ago)]
         box.detector_epoch = 2
         box.until(lambda: plc.image().ng_alarm)
         assert box.rows() == [(0, "NG", "")]
         assert not plc.image().result_valid
+
+    def test_step_of_the_wall_clock_hides_no_verdict(
+        self, box: Box, plc: StandInPlc, make_verdict: MakeVerdict
+    ) -> None:
+        """A detector that published an hour ago by UTC, before the clock was set, published just now."""
+        box.captured = 1
+        box.publish(make_verdict(0, published_wall_ns=time.time_ns() - 3600 * 10**9))
+        box.until(lambda: plc.image().result_ok)
 
     def test_fault_part_latches_its_code(self, box: Box, plc: StandInPlc, make_verdict: MakeVerdict) -> None:
         """A later good part is shown as OK, and the fault beside it."""
