@@ -81,6 +81,7 @@ def test_gap_is_filled_by_replay(make_box: Callable[..., Box], make_verdict: Mak
     """A verdict that got lost on the way is asked for before its part is given up."""
     box = make_box(patience_ms=4000)
     box.until_ready()
+    box.until(lambda: box.replays_asked == 1)  # at the detector's start, when there is nothing yet
     box.captured = 2
     box.history = [make_verdict(seq) for seq in range(2)]
     box.publish(make_verdict(1))
