@@ -22,7 +22,7 @@ import sdnotify
 import structlog
 
 from edge.log_lines import JournalRenderer, goes_to_journal
-from edge.messages import LONGEST_TEXT, Beat, ServiceState
+from edge.messages import LONGEST_TEXT, Beat, EarlierStart, ServiceState
 
 BEAT_PERIOD_S = 0.5
 ServiceName = Literal["camera", "detector", "results"]
@@ -152,6 +152,7 @@ class Heart:
     last_error: str = ""
     # What the line is judged with, by name: too much for a beat twice a second, and for metrics alone.
     about: Mapping[str, str] = field(default_factory=dict)
+    earlier: tuple[EarlierStart, ...] = ()
     last_beat: Beat | None = None
     _due_s: float = 0.0
     _said: ServiceState | None = None
@@ -181,5 +182,6 @@ class Heart:
             last_error=self.last_error[:LONGEST_TEXT],
             wall_ns=time.time_ns(),
             pid=os.getpid(),
+            earlier=self.earlier,
         )
         return self.last_beat

@@ -35,6 +35,7 @@ MAX_PIXELS = 100_000_000
 MAX_SIDE = 65_535
 MAX_MAP_SIDE = 8192
 MAX_SLOTS = 64
+MOST_EARLIER_STARTS = 7
 MAX_JPEG_BYTES = 64 * 1024 * 1024
 LONGEST_TEXT = 1000  # characters
 LONGEST_PART_ID = 64  # characters
@@ -362,6 +363,15 @@ class AnomalyMap:
 
 @with_config(_LENIENT)
 @dataclass(frozen=True, slots=True)
+class EarlierStart:
+    """How many parts a camera had captured in a start before this one, its last moment included."""
+
+    epoch: Counter
+    captured: Counter
+
+
+@with_config(_LENIENT)
+@dataclass(frozen=True, slots=True)
 class Beat:
     """Twice a second: what a service says of itself, per line.
 
@@ -379,6 +389,8 @@ class Beat:
     last_error: Text = ""
     wall_ns: Counter = 0
     pid: Counter = 0
+    # Of a camera: a start that was killed cannot tell its last parts any more (`edge.camera.tally`).
+    earlier: Annotated[tuple[EarlierStart, ...], Field(max_length=MOST_EARLIER_STARTS)] = ()
     v: int = VERSION
 
 

@@ -403,6 +403,10 @@ class Settings(BaseSettings):
         """Where the line's camera publishes `frame/` and `beat/camera/`."""
         return f"ipc://{self.paths.runtime}/camera-{line}.sock"
 
+    def tally_file(self, line: str) -> Path:
+        """Where the line's camera keeps the counts of its starts."""
+        return self.paths.runtime / f"camera-{line}.tally"
+
     def frames_stem(self, line: str) -> Path:
         """What the names of the line's shared frames begin with."""
         return ring_stem(self.paths.frames, self.camera_endpoint(line))

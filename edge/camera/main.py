@@ -17,6 +17,7 @@ from edge.camera.pacer import Pacer
 from edge.camera.publisher import FrameSink
 from edge.camera.sources.base import End, ImageSource
 from edge.camera.sources.choice import make_source, make_watch
+from edge.camera.tally import Tally
 from edge.health import Health
 from edge.lifecycle import Heart, Lifecycle, configure_logging, new_epoch
 from edge.messages import ServiceState
@@ -97,10 +98,20 @@ def _sink(
 ) -> FrameSink:
     of_line = settings.lines[line]
     buffer_bytes = of_line.frame_buffer_bytes
-    # The endpoint first: who holds it may remove what an earlier camera left of its ring.
+    # The endpoint first: who holds it may take over what an earlier camera left, its ring and its tally.
     publisher = sockets.watched_publisher(settings.camera_endpoint(line), FRAME_HWM)
     ring = FrameRing(settings.frames_stem(line), buffer_bytes) if of_line.shared_frames else None
-    return FrameSink(publisher, heart, log, max_side=of_line.max_side, buffer_bytes=buffer_bytes, ring=ring)
+    tally = Tally(settings.tally_file(line), heart.epoch, log)
+    heart.earlier = tally.earlier
+    return FrameSink(
+        publisher,
+        heart,
+        log,
+        max_side=of_line.max_side,
+        buffer_bytes=buffer_bytes,
+        ring=ring,
+        tally=tally,
+    )
 
 
 def _hold(gate: DetectorGate | None, sink: FrameSink, lifecycle: Lifecycle) -> None:

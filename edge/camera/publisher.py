@@ -10,6 +10,7 @@ import structlog
 from edge.camera.carrier import Carrier
 from edge.camera.shrinking import shrunk
 from edge.camera.sources.base import Captured, Shot, Unreadable
+from edge.camera.tally import Tally
 from edge.clocks import this_boot
 from edge.lifecycle import Heart
 from edge.log_lines import about_part
@@ -41,6 +42,7 @@ class FrameSink:
         max_side: pixels that the longer side of a published image has at most; 0 for no limit.
         buffer_bytes: that frames may take while they wait in the socket.
         ring: for large frames, where the line has one.
+        tally: outlives this process; None counts nowhere else than in the beat.
     """
 
     def __init__(
@@ -52,17 +54,21 @@ class FrameSink:
         max_side: int = 0,
         buffer_bytes: int = 1 << 29,
         ring: FrameRing | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._carrier = Carrier(socket, heart.line, buffer_bytes, ring, log)
         self._heart = heart
         self._log = RateLimitedLog(log)
         self._max_side = max_side
+        self._tally = tally
         heart.counters.update(captured=0, sent=0, unreadable=0, shared=0)
 
     def take(self, shot: Shot) -> None:
         """Give the part its number, and publish it, with its image where there is one."""
         self._heart.last_seq += 1
         self._heart.counters["captured"] += 1
+        if self._tally is not None:
+            self._tally.count(self._heart.counters["captured"])
         with about_part(self._heart.line, self._heart.epoch, self._heart.last_seq, shot.part_id):
             self._publish(shot)
 
@@ -91,6 +97,8 @@ class FrameSink:
         """
         self._carrier.send(encode_beat(self._heart.beat()))
         self._carrier.close()
+        if self._tally is not None:
+            self._tally.close()
 
     def wait(self, seconds: float) -> None:
         """Wait at most this long, less when a listener comes, goes or says something."""

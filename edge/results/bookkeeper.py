@@ -16,7 +16,7 @@ import structlog
 
 from alfa.errors import Fault
 from edge.clocks import this_boot
-from edge.messages import FaultCode, FaultReason, Result, Verdict, fault_code, missing_verdict
+from edge.messages import EarlierStart, FaultCode, FaultReason, Result, Verdict, fault_code, missing_verdict
 from edge.rate_limited_log import RateLimitedLog
 from edge.results.alarm import FaultAlarm, NgAlarm
 from edge.results.ledger import Belief, Standing
@@ -111,6 +111,17 @@ class Bookkeeper:
         # The next beat says it again.
         if self._is_open(line, epoch, now):
             self._heed(line, epoch, count, line.ledger.captured(epoch, count, now))
+
+    def captured_earlier(self, line: Line, start: EarlierStart, now: float) -> None:
+        """The line's camera tells what one of its earlier starts had captured.
+
+        One that is not known here is none of this record: it was begun anew after that start.
+        """
+        if line.ledger.knows(start.epoch):
+            belief = line.ledger.captured(start.epoch, start.captured, now)
+            if belief.doubted:
+                self._doubt(line, f"count {start.captured} of earlier epoch {start.epoch} is too far ahead")
+            self._tell_untold(line, start.epoch, belief)
 
     def take(self, entry: Entry, now: float) -> None:
         """A verdict came; one for a part that has its verdict is counted and goes no further."""
@@ -265,6 +276,9 @@ class Bookkeeper:
             if not line.count_doubted:
                 self.raise_fault(line, FaultCode.COUNT_DOUBTED, detail)
         line.count_doubted = belief.doubted
+        self._tell_untold(line, epoch, belief)
+
+    def _tell_untold(self, line: Line, epoch: int, belief: Belief) -> None:
         if untold := belief.untold:
             detail = f"parts {untold.start} to {untold.stop - 1} of epoch {epoch} were not heard of"
             self.raise_fault(line, FaultCode.NO_VERDICT, detail)

@@ -23,6 +23,7 @@ from edge.messages import (
     Frame,
     Part,
     ServiceState,
+    beat_topic,
     decode_beat,
     decode_frame,
     decode_frame_header,
@@ -31,7 +32,7 @@ from edge.messages import (
     slot_of,
 )
 from edge.settings import Settings, load_settings
-from edge.sockets import BEAT_HWM, FRAME_HWM, Socket, Sockets, send
+from edge.sockets import BEAT_HWM, FRAME_HWM, Socket, Sockets, receive, send
 
 if TYPE_CHECKING:
     from tests.edge.camera.conftest import NetworkCamera
@@ -306,6 +307,28 @@ def test_large_frames_are_shared_and_survive_a_killed_camera(
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
         assert slots(runtime_dir) == set()
+
+
+def test_camera_tells_for_the_one_that_was_killed(
+    write_config: Callable[..., Path], receive_within: Callable[..., list[Part]]
+) -> None:
+    """The next start's beat counts every part of the killed one: no fewer than the frames that got out."""
+    config = write_config()
+    with Sockets() as sockets:
+        endpoint = load_settings(config).camera_endpoint("line1")
+        listener = sockets.subscriber([endpoint], [frame_topic("line1")], 10_000)
+        with camera(config) as process:
+            for _ in range(20):
+                last = decode_frame(receive_within(listener, 20))
+            process.kill()
+            process.wait(10)
+        while (message := receive(listener)) is not None:
+            last = decode_frame(message)
+        beats = sockets.subscriber([endpoint], [beat_topic("camera", "line1")], BEAT_HWM)
+        with camera(config):
+            (told,) = decode_beat(receive_within(beats, 20)).earlier
+    assert told.epoch == last.header.epoch
+    assert told.captured >= last.header.seq + 1
 
 
 def slots(directory: Path) -> set[str]:

@@ -20,6 +20,7 @@ from edge.lifecycle import Lifecycle
 from edge.messages import (
     AnomalyMap,
     Beat,
+    EarlierStart,
     FaultReason,
     Part,
     Result,
@@ -96,6 +97,7 @@ class Box:
         self.beating = {"camera", "detector"}
         self.captured = 0
         self.camera_epoch = 7
+        self.earlier: tuple[EarlierStart, ...] = ()
         self.detector_epoch = 1
         self.detector_state = ServiceState.READY
         self.history: list[Verdict] = []
@@ -187,7 +189,9 @@ class Box:
         self._due_s = time.monotonic() + 0.1
         if "camera" in self.beating:
             counters = {"captured": self.captured}
-            beat = Beat("camera", "line1", ServiceState.READY, self.camera_epoch, counters)
+            beat = Beat(
+                "camera", "line1", ServiceState.READY, self.camera_epoch, counters, earlier=self.earlier
+            )
             send(self._camera, encode_beat(beat))
         if "detector" in self.beating:
             beat = Beat("detector", "line1", self.detector_state, self.detector_epoch, {})

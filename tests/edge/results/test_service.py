@@ -15,6 +15,7 @@ import structlog
 
 from edge.messages import (
     AnomalyMap,
+    EarlierStart,
     FaultCode,
     FaultReason,
     MapHeader,
@@ -75,6 +76,29 @@ def test_missing_verdict_becomes_a_fault(make_box: Callable[..., Box], make_verd
     box.publish(make_verdict(1))
     box.until(lambda: box.counter("late") == 1)
     assert box.rows()[1] == (1, "FAULT", "no_verdict")
+
+
+def test_part_in_hand_of_a_killed_camera_becomes_a_fault(
+    make_box: Callable[..., Box], make_verdict: MakeVerdict
+) -> None:
+    """No beat of the killed camera told of its third part; the next start's does."""
+    box = make_box(patience_ms=1500)
+    box.until_ready()
+    box.captured = 2
+    box.publish(make_verdict(0), make_verdict(1))
+    box.until(lambda: box.counter("recorded") == 2)
+    box.camera_epoch, box.captured, box.earlier = 8, 0, (EarlierStart(7, 3),)
+    box.until(lambda: box.counter("no_verdict") == 1)
+    assert box.rows() == [(0, "OK", ""), (1, "OK", ""), (2, "FAULT", "no_verdict")]
+
+
+def test_earlier_start_of_another_record_is_none_of_this_one(make_box: Callable[..., Box]) -> None:
+    """A record that was begun anew owes nothing to parts from before: a count of them adds no rows."""
+    box = make_box(patience_ms=300)
+    box.earlier = (EarlierStart(6, 50_000),)
+    box.captured = 2
+    box.until(lambda: box.counter("no_verdict") == 2)
+    assert box.rows("SELECT DISTINCT epoch FROM verdicts") == [(7,)]
 
 
 def test_gap_is_filled_by_replay(make_box: Callable[..., Box], make_verdict: MakeVerdict) -> None:
