@@ -161,8 +161,17 @@ class Faults:
         self.plant.later(seconds, partial(self.plant.supervisor.signal, target, signal.SIGCONT))
 
     def _restart(self, target: str) -> None:
-        self._lose(target, self._started_again(target))
+        """It beats until it has ended: only then it is lost."""
+        given_back, process = self._started_again(target), self.plant.supervisor.units[target].process
         self.plant.supervisor.signal(target, signal.SIGTERM)
+
+        def lose_when_ended() -> None:
+            if process is not None and process.poll() is None:
+                self.plant.later(0, lose_when_ended)
+            else:
+                self._lose(target, given_back)
+
+        lose_when_ended()
 
     def _restart_in_another_time(self, target: str) -> None:
         offset_s = self.random.choice(_CLOCKS_S)

@@ -112,16 +112,21 @@ class Bookkeeper:
         if self._is_open(line, epoch, now):
             self._heed(line, epoch, count, line.ledger.captured(epoch, count, now))
 
-    def captured_earlier(self, line: Line, start: EarlierStart, now: float) -> None:
-        """The line's camera tells what one of its earlier starts had captured.
+    def captured_earlier(self, line: Line, starts: Sequence[EarlierStart], now: float) -> None:
+        """The line's camera tells what its earlier starts had captured, the last one first.
 
-        One that is not known here is none of this record: it was begun anew after that start.
+        Those before the first that is known here are none of this record: it was begun anew after them. One
+        that came later is, even if it was never heard of.
         """
-        if line.ledger.knows(start.epoch):
-            belief = line.ledger.captured(start.epoch, start.captured, now)
-            if belief.doubted:
-                self._doubt(line, f"count {start.captured} of earlier epoch {start.epoch} is too far ahead")
-            self._tell_untold(line, start.epoch, belief)
+        known = [place for place, start in enumerate(starts) if line.ledger.knows(start.epoch)]
+        for start in starts[: max(known, default=-1) + 1]:
+            if self._is_open(line, start.epoch, now):
+                belief = line.ledger.captured(start.epoch, start.captured, now)
+                if belief.doubted:
+                    self._doubt(
+                        line, f"count {start.captured} of earlier epoch {start.epoch} is too far ahead"
+                    )
+                self._tell_untold(line, start.epoch, belief)
 
     def take(self, entry: Entry, now: float) -> None:
         """A verdict came; one for a part that has its verdict is counted and goes no further."""

@@ -151,8 +151,7 @@ class ResultsService:
         if beat.service == "camera":
             line.camera.hear(beat, now)
             self._books.captured(line, beat.epoch, max(beat.counters.get("captured", 0), 0), now)
-            for start in beat.earlier:
-                self._books.captured_earlier(line, start, now)
+            self._books.captured_earlier(line, beat.earlier, now)
         elif line.detector.hear(beat, now):
             self._ask_replay(line, now)
 

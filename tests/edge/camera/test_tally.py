@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import stat
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.camera.tally import Tally
-from edge.lifecycle import configure_logging
 from edge.messages import MOST_EARLIER_STARTS, EarlierStart
 
-LOG = configure_logging("camera")
+
+def log_into(stream: io.StringIO) -> structlog.stdlib.BoundLogger:
+    """A log of its own: a process has one configuration, and the other tests have theirs."""
+    return structlog.wrap_logger(structlog.PrintLogger(stream), [structlog.processors.JSONRenderer()])  # type: ignore[no-any-return]
+
+
+LOG = log_into(io.StringIO())
 
 
 def test_first_start_has_none_before(tmp_path: Path) -> None:
@@ -54,15 +61,14 @@ def test_any_file_gives_starts_that_a_beat_can_tell(
     assert all(0 <= each.epoch < 2**63 and 0 < each.captured < 2**63 for each in earlier)
 
 
-def test_place_that_cannot_be_written_ends_no_camera(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_place_that_cannot_be_written_ends_no_camera(tmp_path: Path) -> None:
     """It is logged, and counting goes on to nowhere."""
     (tmp_path / "file").write_text("no directory")
-    tally = Tally(tmp_path / "file" / "tally", 1, configure_logging("camera"))
+    logged = io.StringIO()
+    tally = Tally(tmp_path / "file" / "tally", 1, log_into(logged))
     tally.count(1)
     assert tally.earlier == ()
-    assert "tally_not_kept" in capfd.readouterr().err
+    assert "tally_not_kept" in logged.getvalue()
 
 
 def test_file_is_for_the_services_group_alone(tmp_path: Path) -> None:

@@ -92,10 +92,25 @@ def test_part_in_hand_of_a_killed_camera_becomes_a_fault(
     assert box.rows() == [(0, "OK", ""), (1, "OK", ""), (2, "FAULT", "no_verdict")]
 
 
+def test_start_of_a_camera_that_nobody_heard_is_accounted_for(
+    make_box: Callable[..., Box], make_verdict: MakeVerdict
+) -> None:
+    """It came and was killed while this service was away, after a start that the record knows."""
+    box = make_box(patience_ms=1500)
+    box.until_ready()
+    box.captured = 1
+    box.publish(make_verdict(0))
+    box.until(lambda: box.counter("recorded") == 1)
+    box.camera_epoch, box.captured, box.earlier = 9, 0, (EarlierStart(8, 1), EarlierStart(7, 1))
+    box.until(lambda: box.counter("no_verdict") == 1)
+    query = "SELECT epoch, seq, fault FROM verdicts ORDER BY epoch"
+    assert box.rows(query) == [(7, 0, ""), (8, 0, "no_verdict")]
+
+
 def test_earlier_start_of_another_record_is_none_of_this_one(make_box: Callable[..., Box]) -> None:
     """A record that was begun anew owes nothing to parts from before: a count of them adds no rows."""
     box = make_box(patience_ms=300)
-    box.earlier = (EarlierStart(6, 50_000),)
+    box.earlier = (EarlierStart(6, 50_000), EarlierStart(5, 50_000))
     box.captured = 2
     box.until(lambda: box.counter("no_verdict") == 2)
     assert box.rows("SELECT DISTINCT epoch FROM verdicts") == [(7,)]
