@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Mapping
 
@@ -11,9 +10,11 @@ import structlog
 from edge.detector.line import Line
 from edge.detector.queues import Displaced
 from edge.detector.verdicts import published
+from edge.log_lines import about_part
 from edge.messages import (
     AnomalyMap,
     DecodeError,
+    Result,
     ServiceState,
     Verdict,
     decode_replay_request,
@@ -21,12 +22,12 @@ from edge.messages import (
     encode_map,
     encode_verdict,
 )
+from edge.rate_limited_log import RateLimitedLog
 from edge.sockets import Socket, receive, send
 
 _REPLAYS_A_PASS = 16
 # A subscriber gets this long to take the last verdicts when the detector ends.
 _LINGER_MS = 1000
-_DROPPED_PERIOD_S = 60.0
 
 
 class Outlet:
@@ -53,14 +54,16 @@ class Outlet:
         self._replays = replays
         self._lines = lines
         self._log = log
-        self._dropped_told_s = -math.inf
+        self._warnings = RateLimitedLog(log)
 
     def publish_verdict(self, verdict: Verdict) -> None:
-        """Send a verdict with the time of now, count it and keep it for replay."""
+        """Send a verdict with the time of now, count it and keep it for replay; a FAULT is logged, too."""
         dated = published(verdict, time.time_ns(), time.monotonic_ns())
         message = encode_verdict(dated)
         send(self._publisher, message)
         self._lines[verdict.line].published(dated, message)
+        if verdict.result is Result.FAULT:
+            self._tell_fault(verdict)
 
     def publish_displaced(self, displaced: Displaced) -> None:
         """Send the FAULT of a frame that found no room, where it is owed one."""
@@ -73,13 +76,9 @@ class Outlet:
         send(self._maps, encode_map(anomaly_map))
 
     def count_dropped_picture(self, line: str, why: str) -> None:
-        """Count a picture that was not drawn; once a period the log hears how many, and why this one."""
+        """Count and log a picture that was not drawn."""
         self._lines[line].count("picture_dropped")
-        now_s = time.monotonic()
-        if now_s >= self._dropped_told_s + _DROPPED_PERIOD_S:
-            self._dropped_told_s = now_s
-            dropped = {name: line.heart.counters["picture_dropped"] for name, line in self._lines.items()}
-            self._log.warning("pictures_dropped", so_far=dropped, detail=why)
+        self._warnings.warning("picture_dropped", why, line=line)
 
     def publish_losses(self, most: int) -> None:
         """Send FAULT(frame_lost) for up to `most` lost parts of each line."""
@@ -88,7 +87,8 @@ class Outlet:
                 self.publish_verdict(verdict)
 
     def beat(self, state: ServiceState, error: str) -> bool:
-        """Send the beats that are due; True where one was."""
+        """Send the beats that are due; True where one was. What the log held back is told when it is due."""
+        self._warnings.tell_when_due()
         for line in self._lines.values():
             told, why = _of_line(line, state, error)
             if told is not line.heart.state:
@@ -117,17 +117,21 @@ class Outlet:
             try:
                 line = decode_replay_request(request).line
             except DecodeError as error:
-                self._log.warning("replay_undecodable", reason=error.reason, detail=str(error))
+                self._warnings.warning("replay_undecodable", str(error), reason=error.reason)
                 continue
             if line in self._lines:
                 send(self._replays, [peer, *self._lines[line].history.replay()])
             else:
-                self._log.warning("replay_of_unknown_line", line=line)
+                self._warnings.warning("replay_of_unknown_line", line)
 
     def close(self) -> None:
         """Publish no more; what was sent gets a moment to leave."""
         self._publisher.close(linger=_LINGER_MS)
         self._maps.close(linger=_LINGER_MS)
+
+    def _tell_fault(self, verdict: Verdict) -> None:
+        with about_part(verdict.line, verdict.epoch, verdict.seq, verdict.part_id):
+            self._warnings.warning("part_fault", verdict.detail, line=verdict.line, reason=str(verdict.fault))
 
     def _tell_hearts(self, state: ServiceState, error: str) -> None:
         for line in self._lines.values():
