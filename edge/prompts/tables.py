@@ -34,14 +34,13 @@ def change_lines(found: PromptChanges) -> Iterator[str]:
 def history_table(name: str, entries: Sequence[Kept]) -> Table:
     """One row an entry, newest first."""
     table = Table(title=f"{name}: sets that were in force before")
-    for column in ("replaced at (UTC)", "hash", "calibrations", "file"):
+    for column in ("replaced at (UTC)", "hash", "calibrations"):
         table.add_column(column, overflow="fold")
     for entry in entries:
         table.add_row(
             f"{entry.kept_at:%Y-%m-%d %H:%M:%S}",
             entry.prompts_hash,
             ", ".join(sorted(entry.calibrations)) or "-",
-            str(entry.path),
         )
     return table
 

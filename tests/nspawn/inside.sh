@@ -31,6 +31,7 @@ main_pid() { systemctl show -P MainPID alfa-detector@main; }
 another_detector_than() { local now; now=$(main_pid); [ "$now" != 0 ] && [ "$now" != "$1" ] && systemctl is-active -q alfa-detector@main; }
 last_prompts() { sql "SELECT prompts FROM verdicts WHERE score IS NOT NULL ORDER BY id DESC LIMIT 1"; }
 prompts_other_than() { [ "$(last_prompts)" != "$1" ]; }
+prompts_are() { [ "$(last_prompts)" = "$1" ]; }
 status_says() { systemctl status --no-pager alfa-detector@main | grep -q "$1"; }
 owed() { sql "SELECT (SELECT sum(captured) FROM epochs) - (SELECT count(*) FROM verdicts)"; }
 nothing_owed() { [ "$(owed)" = 0 ]; }
@@ -48,7 +49,9 @@ start_plc() { systemd-run -q --unit plc "$APP/bin/python" -m edge.plc.simulator 
 start_all() { systemctl enable -q --now alfa-results alfa-detector@main alfa-camera@plate alfa.target; }
 all_active() { systemctl is-active -q alfa-results alfa-detector@main alfa-camera@plate; }
 
-reload_with() { # FILE: as `alfa-prompts` does it, the file is replaced as a whole
+prompts() { "$APP/bin/alfa-prompts" "$@" --line plate --config /etc/alfa-inspector/config.toml; }
+
+break_prompts() { # by hand: `alfa-prompts apply` would refuse it
     install -m 0640 -o alfa -g alfa "$1" $ALFA__PATHS__PROMPTS/.new && mv $ALFA__PATHS__PROMPTS/.new $ALFA__PATHS__PROMPTS/metal_plate.toml
     systemctl reload alfa-detector@main
 }
@@ -76,13 +79,17 @@ step hung-detector-is-replaced within 120 another_detector_than "$pid"
 step hung-detector-judges within 30 judged_more_than "$count"
 
 hash=$(last_prompts)
-sed 's/^date = .*/date = "2000-01-01"/' $ALFA__PATHS__PROMPTS/metal_plate.toml >/tmp/changed.toml
-step reload reload_with /tmp/changed.toml
-step reload-changes-the-hash within 30 prompts_other_than "$hash"
+sed 's/^descriptors = \[$/&\n    "something never seen",/' $ALFA__PATHS__PROMPTS/metal_plate.toml >/tmp/changed.toml
+step apply prompts apply /tmp/changed.toml --reload
+step apply-changes-the-hash within 30 prompts_other_than "$hash"
+step applied-is-what-runs prompts diff /tmp/changed.toml
+step applied-belongs-to-the-service test "$(stat -c %U:%G:%a $ALFA__PATHS__PROMPTS/metal_plate.toml)" = alfa:alfa:640
+step rollback prompts rollback --reload
+step rollback-brings-the-hash-back within 30 prompts_are "$hash"
 
 hash=$(last_prompts) count=$(recorded)
 echo 'not [ toml' >/tmp/broken.toml
-step broken-reload reload_with /tmp/broken.toml
+step broken-reload break_prompts /tmp/broken.toml
 step broken-reload-is-told within 20 status_says metal_plate.toml
 step broken-reload-goes-on within 30 judged_more_than $((count + 3))
 step broken-reload-keeps-the-old test "$(last_prompts)" = "$hash"
