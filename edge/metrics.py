@@ -22,6 +22,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from edge.camera.condition import TROUBLES
 from edge.detector.stage_times import BOUNDS_MS, COUNT, STAGES, bucket_name, counter_names, sum_name
 from edge.health import Health
 from edge.lifecycle import ServiceName
@@ -84,6 +85,12 @@ CAPTURED = Metric("alfa_camera_captured_total", "counter", "Parts that were give
 SENT = Metric("alfa_camera_sent_total", "counter", "Parts whose image was published.", ("line",))
 UNREADABLE = Metric("alfa_camera_unreadable_total", "counter", "Parts without a usable image.", ("line",))
 SHARED = Metric("alfa_camera_shared_total", "counter", "Images that went through shared memory.", ("line",))
+TROUBLE = Metric(
+    "alfa_camera_troubles_total",
+    "counter",
+    "Times that the camera gave no images, by why.",
+    ("line", "trouble"),
+)
 ENDED = Metric("alfa_camera_ended", "gauge", "1 after the last part of a finite source.", ("line",))
 RECEIVED = Metric("alfa_detector_received_total", "counter", "Frames that arrived and are new.", ("line",))
 PARTS = Metric(
@@ -106,7 +113,12 @@ STAGE = Metric(
     "What judged parts spent in each stage; `total` runs from capture to publication.",
     ("line", "stage"),
 )
-RELOADS = Metric("alfa_detector_reloads_total", "counter", "Recipes that were taken over.", ("line",))
+RELOADS = Metric(
+    "alfa_detector_reloads_total",
+    "counter",
+    "Reloads by whether the new files are in use.",
+    ("line", "outcome"),
+)
 RECIPE = Metric(
     "alfa_recipe_info",
     "gauge",
@@ -142,6 +154,7 @@ METRICS = (
     SENT,
     UNREADABLE,
     SHARED,
+    TROUBLE,
     ENDED,
     RECEIVED,
     PARTS,
@@ -182,6 +195,7 @@ SERIES: Mapping[ServiceName, Mapping[str, Series]] = {
         "unreadable": Series(UNREADABLE),
         "shared": Series(SHARED),
         "ended": Series(ENDED),
+        **{trouble: Series(TROUBLE, (trouble,)) for trouble in TROUBLES},
     },
     "detector": {
         **_OF_RESULTS,
@@ -189,7 +203,8 @@ SERIES: Mapping[ServiceName, Mapping[str, Series]] = {
         "received": Series(RECEIVED),
         "queue": Series(QUEUE),
         "prepared": Series(PREPARED),
-        "reloaded": Series(RELOADS),
+        "reloaded": Series(RELOADS, ("taken",)),
+        "reload_refused": Series(RELOADS, ("refused",)),
     },
     "results": {
         **_OF_RESULTS,

@@ -48,6 +48,7 @@ def camera(
         _open(source, line, config)
         with Lifecycle() as lifecycle, _pages(config, settings, line, log) as pages, Sockets() as sockets:
             heart = Heart("camera", line, new_epoch())
+            heart.counters["ended"] = 0
             pages.serve("camera", Health([heart], lifecycle))
             sink = _sink(sockets, settings, line, heart, log)
             gate = DetectorGate(sockets, settings, line) if wait_for_detector else None
