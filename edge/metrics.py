@@ -139,6 +139,12 @@ ACKNOWLEDGED = Metric("alfa_alarms_acknowledged_total", "counter", "Acknowledged
 EVIDENCE = Metric("alfa_evidence_pictures_total", "counter", "Pictures by what became of them.", ("outcome",))
 PLC_CONNECTED = Metric("alfa_plc_connected", "gauge", "1 while the PLC is connected.")
 PLC_RECONNECTS = Metric("alfa_plc_reconnects_total", "counter", "Connections after the first.")
+PLC_HANGS = Metric(
+    "alfa_plc_hangs_total", "counter", "Times that results' work loop stood still for the PLC."
+)
+PLC_ECHO_LOST = Metric(
+    "alfa_plc_echo_lost_total", "counter", "Times that the PLC stopped copying the heartbeat, of any line."
+)
 PLC_VERDICTS = Metric(
     "alfa_plc_verdicts_total", "counter", "Verdicts by whether the PLC was shown them.", ("outcome",)
 )
@@ -173,6 +179,8 @@ METRICS = (
     EVIDENCE,
     PLC_CONNECTED,
     PLC_RECONNECTS,
+    PLC_HANGS,
+    PLC_ECHO_LOST,
     PLC_VERDICTS,
     PLC_REQUEST,
 )
@@ -221,6 +229,8 @@ SERIES: Mapping[ServiceName, Mapping[str, Series]] = {
         "evidence_failed": Series(EVIDENCE, ("failed",)),
         "plc_connected": Series(PLC_CONNECTED),
         "plc_reconnects": Series(PLC_RECONNECTS),
+        "plc_hangs": Series(PLC_HANGS),
+        "plc_echo_lost": Series(PLC_ECHO_LOST),
         "plc_written": Series(PLC_VERDICTS, ("shown",)),
         "plc_coalesced": Series(PLC_VERDICTS, ("not_shown",)),
     },

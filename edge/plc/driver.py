@@ -17,8 +17,9 @@ import concurrent.futures
 import dataclasses
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Condition
@@ -61,6 +62,8 @@ _TELL_S = 0.25
 # Verdicts that may wait for a slow PLC; more would be told too late to be of use.
 _MOST_WAITING = 256
 _STOP_TIMEOUT_S = 5.0
+_COUNTERS = ("written", "coalesced", "reconnects", "hangs", "echo_lost", "requests", "request_us")
+_NS_PER_US = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,8 @@ class PlcDriver:
     """Writes the registers of all lines. Methods may be called from one other thread.
 
     Counters: `written` verdicts, `coalesced` verdicts that the PLC was never shown (no link, or too many at
-    once), `reconnects`, `hangs` of the service, `echo_lost`.
+    once), `reconnects`, `hangs` of the service, `echo_lost`, `requests` that were answered, and the time that
+    took in `request_us`.
 
     Args:
         settings: where the PLC is, and its deadlines.
@@ -105,7 +109,7 @@ class PlcDriver:
         self._resumed = False
         self._stopping = False
         self._fed_s = time.monotonic()
-        self._counters: Counter[str] = Counter(written=0, coalesced=0, reconnects=0, hangs=0, echo_lost=0)
+        self._counters: Counter[str] = Counter(dict.fromkeys(_COUNTERS, 0))
         # Of the driver's thread alone:
         self._heartbeat = 0
         self._to_beat: deque[str] = deque()
@@ -352,7 +356,8 @@ class PlcDriver:
 
     def _read_control(self, link: Link, line: str) -> Control:
         address = control_address(self._settings.base, self._indices[line])
-        return decode_control(link.read(address, CONTROL_LENGTH))
+        with self._counted_request():
+            return decode_control(link.read(address, CONTROL_LENGTH))
 
     def _write_line(self, link: Link, line: str) -> None:
         """Show what the line is to show now, or the safe state while nobody stands behind that."""
@@ -371,8 +376,20 @@ class PlcDriver:
 
     def _write(self, link: Link, line: str, telegram: Telegram) -> None:
         address = image_address(self._settings.base, self._indices[line])
-        link.write(address, encode_image(dataclasses.replace(telegram.image, heartbeat=self._heartbeat)))
+        image = dataclasses.replace(telegram.image, heartbeat=self._heartbeat)
+        with self._counted_request():
+            link.write(address, encode_image(image))
         self._written[line] = telegram
+
+    @contextmanager
+    def _counted_request(self) -> Iterator[None]:
+        """One that fails is not counted: its time says nothing of the PLC's."""
+        begun_ns = time.monotonic_ns()
+        yield
+        took_us = (time.monotonic_ns() - begun_ns) // _NS_PER_US
+        with self._changed:
+            self._counters["requests"] += 1
+            self._counters["request_us"] += took_us
 
     def _has_waiting(self, line: str) -> bool:
         return any(waiting == line for waiting, _ in self._waiting)

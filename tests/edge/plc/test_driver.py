@@ -248,6 +248,13 @@ def test_each_verdict_is_one_write_in_order(plc: StandInPlc, driver: PlcDriver) 
     fed_until(driver, lambda: driver.counters()["written"] == 20)
 
 
+def test_requests_are_counted_with_their_time(driver: PlcDriver, plc: StandInPlc) -> None:
+    """Writes and reads; their mean is what the PLC takes for an answer."""
+    fed_until(driver, lambda: driver.counters()["requests"] >= 20)
+    counters = driver.counters()
+    assert counters["request_us"] / counters["requests"] > 1
+
+
 def test_a_verdict_does_not_wait_for_the_beat_of_all_lines(plc: StandInPlc) -> None:
     """Thirty-one lines beat without a pause; a verdict comes after at most two other writes."""
     with driven(plc, ALL_LINES) as driver:
