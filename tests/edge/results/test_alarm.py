@@ -102,3 +102,50 @@ class LatchMachine(RuleBasedStateMachine):
 
 
 TestLatchMachine = LatchMachine.TestCase
+
+
+class NgAlarmMachine(RuleBasedStateMachine):
+    """Parts, what was shown of them, and the PLC's two edges, against lists of parts and events."""
+
+    @initialize(k=st.integers(1, 3), more=st.integers(0, 3))
+    def start(self, k: int, more: int) -> None:
+        self.alarm = NgAlarm(k, k + more)
+        self.parts: list[Result] = []
+        self.events: list[bool] = []  # acknowledged?
+        self.counted_from = 0
+        self.shown = 0
+
+    @rule(result=st.sampled_from(Result))
+    def part_comes(self, result: Result) -> None:
+        self.alarm, raises = self.alarm.after_part(result)
+        self.parts.append(result)
+        last = self.parts[-self.alarm.n :]
+        assert raises == (result is Result.NG and last.count(Result.NG) >= self.alarm.k)
+        self.events += [False] * raises
+
+    @rule()
+    def is_shown(self) -> None:
+        self.shown = self.alarm.latch.raised
+
+    @rule()
+    def is_acknowledged(self) -> None:
+        """A second event that was not shown yet stays on."""
+        self.alarm = self.alarm.after_acknowledge(self.shown)
+        self.events[: self.shown] = [True] * self.shown
+
+    @rule()
+    def is_reset(self) -> None:
+        """The window is empty again, and only what is still open counts."""
+        self.is_acknowledged()
+        self.alarm = self.alarm.after_reset(self.shown)
+        self.parts.clear()
+        self.counted_from = self.events.count(True)
+
+    @invariant()
+    def latched_and_counted(self) -> None:
+        assert self.alarm.latch.on == (False in self.events)
+        assert self.alarm.latch.open == self.events.count(False)
+        assert self.alarm.count == len(self.events) - self.counted_from
+
+
+TestNgAlarmMachine = NgAlarmMachine.TestCase
