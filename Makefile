@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUTPUT ?= demo-output
 
-.PHONY: help install demo test lint format clean examples
+.PHONY: help install demo test peers lint format clean examples
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -39,6 +39,9 @@ test: lint examples  ## lint, types and all tests
 # The subscriber in Node.js; its test says that it is skipped where there is no npm or no network.
 examples:
 	@npm ci --prefix examples --silent --no-audit --no-fund 2>/dev/null || echo "examples: no npm or no network"
+
+peers:  ## the npm package that the PLC's driver is also tested on; needs node (the other peer: libmodbus-dev)
+	npm ci --prefix tests/peers --omit=optional --no-audit --no-fund
 
 lint: $(VENV)/.installed-dev  ## ruff and mypy strict
 	$(BIN)/ruff check .
