@@ -131,6 +131,8 @@ class PlcDriver:
         Raises:
             Exception: whatever ended the thread, which ends by itself only through a bug.
         """
+        # The thread may have been busy with a slow PLC all the time that the service hung.
+        self._watch_service()
         self._fed_s = time.monotonic()
         if self._running is not None and self._running.done():
             self._running.result()

@@ -77,7 +77,10 @@ class SlowPlc:
         self._drops_after = drops_after
         self._listening = socket.create_server(("127.0.0.1", 0))
         port = self._listening.getsockname()[1]
-        self.settings = PlcSettings(port=port, heartbeat_ms=heartbeat_ms, timeout_ms=1000)
+        # The test decides when an answer comes.
+        self.settings = PlcSettings(
+            port=port, heartbeat_ms=heartbeat_ms, timeout_ms=10_000, safe_within_ms=10_000
+        )
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.is_held = threading.Event()
@@ -377,6 +380,24 @@ def test_all_lines_of_a_hanging_service_are_told_before_anything_else() -> None:
     first = next(place for place, request in enumerate(after) if request and is_safe(request[1]))
     told = {request[0] for request in after[first : first + 31] if request}
     assert told == {image_address(0, number) for number in range(31)}
+
+
+def test_hang_is_noticed_while_the_plc_keeps_the_driver_waiting() -> None:
+    """The service is alive again before the driver could look: it is told all the same."""
+    with slow_plc(heartbeat_ms=20) as plc, driven(plc) as driver:
+        show_all_good(driver, plc, LINES)
+        plc.hold()
+        assert plc.is_held.wait(10)
+        fed_s = time.monotonic()
+        while time.monotonic() <= fed_s + HANG_S:
+            pass
+        driver.feed()
+        assert driver.take_events() == [ServiceHung()]
+        before = len(plc.requests)
+        plc.may_answer.set()
+        fed_until(driver, lambda: len(plc.requests) > before + 6)
+        # What was begun ends first.
+        assert all(is_safe(request[1]) for request in plc.requests[before + 2 :] if request)
 
 
 def test_verdict_of_a_service_that_has_not_resumed_is_no_ok(plc: StandInPlc) -> None:
