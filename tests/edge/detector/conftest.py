@@ -18,9 +18,10 @@ import torch
 from alfa.errors import AlfaError
 from alfa.prompting.promptset import PromptSet, to_toml
 from alfa.settings import ModelSettings
+from edge.camera.publisher import FrameSink
 from edge.detector.frame_source import SharedFrame
 from edge.detector.service import DetectorService
-from edge.lifecycle import Lifecycle
+from edge.lifecycle import Heart, Lifecycle
 from edge.messages import (
     AnomalyMap,
     Beat,
@@ -35,6 +36,7 @@ from edge.messages import (
     decode_verdict,
     encode_frame,
     frame_topic,
+    verdict_topic,
 )
 from edge.ring import SMALLEST_SHARED_BYTES, FrameRing, RingReader
 from edge.settings import Settings, load_settings
@@ -180,6 +182,16 @@ class Bench:
         """Publish frames as their lines' cameras do."""
         for frame in frames:
             send(self._cameras[camera or frame.header.line], encode_frame(frame))
+
+    def capture(self, line: str = "line1") -> FrameSink:
+        """A camera's own end of a line, to take parts with; of epoch 1, as `make_frame`."""
+        return FrameSink(self._cameras[line], Heart("camera", line, 1), structlog.get_logger())
+
+    def verdict_subscriber(self, hwm: int) -> Socket:
+        """Somebody else who listens to verdicts."""
+        assert self._settings is not None
+        endpoint = self._settings.detector_endpoint("main")
+        return self.sockets.subscriber([endpoint], [verdict_topic("line1")], hwm)
 
     def send_parts(self, line: str, *rest: bytes) -> None:
         """Publish any message under a line's topic."""
