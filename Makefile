@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUTPUT ?= demo-output
+BUNDLE := dist/alfa-inspector-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .PHONY: help install demo test peers lint format clean examples
 .DEFAULT_GOAL := help
@@ -27,7 +28,24 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --no-deps adeval==1.1.0
 	@touch $@
 
-install: $(VENV)/.installed  ## the product into ./.venv
+venv: $(VENV)/.installed  ## the product into ./.venv, to try it and to work on it
+
+install:  ## as root: program into /opt, user, units, first config (docs/install.md)
+	PYTHON=$(PYTHON) systemd/install.sh install
+
+uninstall:  ## as root: all of it away again, but for config and data
+	PYTHON=$(PYTHON) systemd/install.sh uninstall
+
+bundle: $(BIN)/pip  ## one archive for a box without network: wheels, weights, installer, in ./dist
+	rm -rf $(BUNDLE)
+	mkdir -p $(BUNDLE)/wheels
+	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir $(BUNDLE)/wheels .
+	$(BIN)/python -c 'import sys, platform; print("%d.%d" % sys.version_info[:2], platform.machine())' > $(BUNDLE)/wheels/PYTHON
+	cp -r systemd prompts docs config.toml README.md LICENSE NOTICE $(BUNDLE)
+# Wheels are compressed already.
+	tar --create --file $(BUNDLE).tar --directory dist $(notdir $(BUNDLE))
+	rm -rf $(BUNDLE)
+	@echo "$(BUNDLE).tar: copy it over, unpack it, sudo systemd/install.sh"
 
 demo: $(VENV)/.installed  ## a synthetic line from camera to PLC, pictures in ./demo-output
 	$(BIN)/edge-demo --output $(OUTPUT)
@@ -53,4 +71,4 @@ format: $(VENV)/.installed-dev  ## ruff's formatter and its safe fixes
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment and what the demo wrote
-	rm -rf $(VENV) $(OUTPUT)
+	rm -rf $(VENV) $(OUTPUT) dist

@@ -46,7 +46,10 @@ _ALIGNERS_ON_VALUES = ("value", "ridge", "value-sum")
 
 
 class ModelSettings(BaseModel):
-    """Backbone and method. Frozen, so that it can be part of a hash or a cache key."""
+    """Backbone and method.
+
+    Frozen, so that it can be part of a hash or a cache key.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -2,6 +2,7 @@
 # Puts the inspector on this machine, or a newer one in its place: program, user, units, first config.
 # Configuration, prompts, banks and the record are never overwritten; `uninstall` leaves them too.
 #   sudo systemd/install.sh [install | uninstall]      PYTHON=python3.12 WHEELS=directory for other choices
+# Beside a directory `wheels`, as in the archive of `make bundle`, it asks no network.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "$0")" && pwd)
@@ -12,16 +13,28 @@ STATE=/var/lib/alfa-inspector
 UNITS=/etc/systemd/system
 PYTHON=${PYTHON:-python3}
 WHEELS=${WHEELS:-}
+[ -n "$WHEELS" ] || [ ! -d "$SOURCE/wheels" ] || WHEELS=$SOURCE/wheels
 
 die() { echo "error: $*" >&2; exit 2; }
 
-check() {
+check_machine() {
     [ "$(id -u)" = 0 ] || die "must run as root: sudo $0"
     command -v systemctl >/dev/null || die "there is no systemd on this machine"
+}
+
+check_python() {
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
         die "$PYTHON is missing or older than 3.11; say which to use: PYTHON=python3.12 $0"
     "$PYTHON" -c 'import ensurepip' 2>/dev/null ||
         die "no venv module for $PYTHON; on Debian and Ubuntu: apt install python3-venv"
+    # Compiled packages are for one version of Python; pip would only say that none fits.
+    if [ -n "$WHEELS" ] && [ -e "$WHEELS/PYTHON" ]; then
+        local wanted
+        wanted=$(cat "$WHEELS/PYTHON")
+        "$PYTHON" -c 'import sys, platform
+sys.exit(f"{sys.version_info[0]}.{sys.version_info[1]} {platform.machine()}" != sys.argv[1])' "$wanted" ||
+            die "the wheels are for Python $wanted, $PYTHON is another; say PYTHON=python${wanted% *} or make the bundle here"
+    fi
 }
 
 # Beside the old one first: an installation that fails half-way leaves what runs alone.
@@ -70,14 +83,16 @@ uninstall() {
     echo "removed; $CONFIG and $STATE are left, and the user alfa"
 }
 
-check
+check_machine
 case "${1:-install}" in
 install)
+    check_python
     install_program
     install_units
     install_first_files
-    echo "installed; edit $CONFIG/config.toml, then for its lines and detectors:"
-    echo "  systemctl enable --now alfa-results alfa-detector@main alfa-camera@LINE && systemctl enable --now alfa.target"
+    echo "installed. First time: edit $CONFIG/config.toml, run edge-check, then for its lines and detectors"
+    echo "  systemctl enable --now alfa.target alfa-results alfa-detector@main alfa-camera@LINE"
+    echo "After an upgrade, what runs is still the old program: systemctl restart 'alfa-*'"
     ;;
 uninstall) uninstall ;;
 *) die "$1: say install or uninstall" ;;
