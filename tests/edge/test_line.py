@@ -19,6 +19,7 @@ from alfa.prompting.promptset import PromptSet, to_toml
 from alfa.settings import ModelSettings
 from edge.messages import ServiceState, Verdict, decode_beat, decode_verdict
 from edge.plc.registers import LineImage, ResultCode, part_number, result_code, scaled_score
+from edge.processes import free_port
 from edge.settings import Settings, load_settings
 from edge.sockets import VERDICT_HWM, Socket, Sockets, receive
 
@@ -62,8 +63,9 @@ class Plc(Protocol):
 class Plant:
     """The processes of one line, started one by one; the test listens as any subscriber may."""
 
-    def __init__(self, config: Path, model: ModelSettings, stack: ExitStack) -> None:
+    def __init__(self, config: Path, model: ModelSettings, ports: list[int], stack: ExitStack) -> None:
         self.settings: Settings = load_settings(config)
+        self.ports = ports  # of the pages of results, detector and camera
         self._config = config
         self._model = model
         self._stack = stack
@@ -136,16 +138,23 @@ def plant(write_config: Callable[..., Path], tiny_settings: ModelSettings, plc: 
         f'[model]\nname = "{tiny_settings.name}"\npretrained = "{tiny_settings.pretrained}"\ndevice = "cpu"\n'
     )
     # Under load a beat may be late; what a loss does is tested elsewhere.
-    config = write_config(f"{model}{plc.table}safe_within_ms = 10_100\n{LINE}")
+    ports = {key: free_port() for key in ("results", "detectors.main", "cameras.line1")}
+    pages = "\n".join(["[http]", *(f'{key} = "127.0.0.1:{port}"' for key, port in ports.items())])
+    config = write_config(f"{model}{plc.table}safe_within_ms = 10_100\n{pages}\n{LINE}")
     prompts = PromptSet("plate", ("A normal image of a plate.",), ("An abnormal image of a plate.",))
     (config.parent / "prompts").mkdir()
     (config.parent / "prompts" / "plate.toml").write_text(to_toml(prompts))
     with ExitStack() as stack:
-        yield Plant(config, tiny_settings, stack)
+        yield Plant(config, tiny_settings, list(ports.values()), stack)
 
 
-def test_every_captured_part_has_one_verdict_in_record_and_plc(plant: Plant, plc: Plc) -> None:
-    """Twelve parts: twelve verdicts, twelve rows, each shown to the PLC once in order, all end with 0."""
+def test_every_captured_part_has_one_verdict_in_record_and_plc(
+    plant: Plant, plc: Plc, get_page: Callable[[int, str], tuple[int, str]]
+) -> None:
+    """Twelve parts: twelve verdicts, twelve rows, each shown to the PLC once in order, all end with 0.
+
+    Meanwhile every service says that it is ready, and Prometheus reads the same twelve of each.
+    """
     plant.start_results()
     plant.start_camera()
     # Until results hears the camera the PLC sees the safe state, and the line's first OK would be withdrawn.
@@ -155,6 +164,18 @@ def test_every_captured_part_has_one_verdict_in_record_and_plc(plant: Plant, plc
     last = plant.verdicts[-1]
     shown = plc.wait_for(
         lambda image: image.seq == PARTS - 1 and image.result_valid and image.ready, PATIENCE_S
+    )
+    plant.listen(until=lambda: [get_page(port, "/readyz")[0] for port in plant.ports] == [200] * 3)
+    scraped = [
+        'alfa_record_rows_total{line="line1"}',
+        'alfa_stage_seconds_count{line="line1",stage="total"}',
+        'alfa_camera_captured_total{line="line1"}',
+    ]
+    plant.listen(
+        until=lambda: all(
+            f"{name} {PARTS}.0\n" in get_page(port, "/metrics")[1]
+            for name, port in zip(scraped, plant.ports, strict=True)
+        )
     )
     codes = plant.stop()
 
