@@ -23,6 +23,10 @@ MAX_PIXELS = 50_000_000
 # 65535 = 255 * 257: dividing by 257 maps the full 16-bit range onto the full 8-bit range.
 _SIXTEEN_TO_EIGHT = 257
 
+# Through the chunk that tells the size; a side has 14 bits.
+_WEBP_HEADER_BYTES = 30
+_WEBP_SIDE = 0x3FFF
+
 Colour = Literal["rgb", "bgr", "grey"]
 RgbImage = NDArray[np.uint8]
 
@@ -103,6 +107,7 @@ def _check_whole(path: Path, max_pixels: int) -> None:
         with warnings.catch_warnings():
             # Pillow's own limit warns below ours; ours decides.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            _check_webp(path, max_pixels)
             with Image.open(path) as image:
                 _check_size(path, image.size, max_pixels)
                 image.load()
@@ -115,6 +120,30 @@ def _check_whole(path: Path, max_pixels: int) -> None:
     except (OSError, SyntaxError, ValueError) as error:
         # Pillow's decoders speak of damaged content in these three ways.
         raise BadInput(path, "", None, f"cannot be read whole ({error}); copy it again") from error
+
+
+def _check_webp(path: Path, max_pixels: int) -> None:
+    """Of WebP alone Pillow makes the whole canvas before it tells the size: a small file costs gigabytes."""
+    with path.open("rb") as stream:
+        size = _webp_size(stream.read(_WEBP_HEADER_BYTES))
+    if size is not None:
+        _check_size(path, size, max_pixels)
+
+
+def _webp_size(header: bytes) -> tuple[int, int] | None:
+    """(width, height) that a WebP file's first bytes tell (RFC 9649); None for another file or chunk."""
+    if header[:4] != b"RIFF" or header[8:12] != b"WEBP" or len(header) < _WEBP_HEADER_BYTES:
+        return None
+    kind = header[12:16]
+    if kind == b"VP8X":
+        return int.from_bytes(header[24:27], "little") + 1, int.from_bytes(header[27:30], "little") + 1
+    if kind == b"VP8L":
+        sides = int.from_bytes(header[21:25], "little")
+        return (sides & _WEBP_SIDE) + 1, (sides >> 14 & _WEBP_SIDE) + 1
+    if kind == b"VP8 ":
+        sides = int.from_bytes(header[26:30], "little")
+        return sides & _WEBP_SIDE, sides >> 16 & _WEBP_SIDE
+    return None
 
 
 def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:

@@ -48,6 +48,11 @@ class Planned:
     def __str__(self) -> str:
         return f"{self.kind} {self.target}"
 
+    @property
+    def needs_all_well(self) -> bool:
+        """A service that starts takes no reload: the signal would end it."""
+        return self.kind == "broken prompts"
+
 
 @dataclass(slots=True)
 class _OpenLoss:
@@ -83,20 +88,20 @@ class Faults:
         if not _has_time_namespaces():
             self.skipped["skewed clock"] = "needs root and unshare --time"
 
-    def possible(self) -> list[Planned]:
-        """Every kind of fault with everyone it may hit."""
+    def every_kind(self) -> list[Planned]:
+        """Every kind of fault with everyone it may hit, the skipped ones as well."""
         plant = self.plant
         cameras = [camera_unit(line) for line in plant.lines]
         services = [*cameras, plant.detector, plant.results]
         planned = [Planned(kind, service) for kind in ("kill", "hang", "pause") for service in services]
         planned += [Planned(kind, camera) for kind in ("restart", "skewed clock") for camera in cameras]
         planned += [Planned(f"PLC {wire}", "plc") for wire in Wire if wire is not Wire.WHOLE]
-        planned += [
+        return [
+            *planned,
             Planned("full disk", plant.results),
             Planned("garbage", "sockets"),
             Planned("broken prompts", plant.detector),
         ]
-        return [each for each in planned if each.kind not in self.skipped]
 
     def bring(self, planned: Planned) -> None:
         """Let it happen; what undoes it comes by itself."""

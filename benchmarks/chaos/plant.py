@@ -196,6 +196,10 @@ class Plant:
         """Do something so many seconds from now, while the plant is watched."""
         self._timers.append((time.monotonic() + seconds, action))
 
+    def is_quiet(self) -> bool:
+        """Whether nothing is still to be done."""
+        return not self._timers
+
     def _follow_timers(self) -> None:
         now_s = time.monotonic()
         due = [action for at_s, action in self._timers if at_s <= now_s]

@@ -52,6 +52,7 @@ class PlcProxy:
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._running.result(timeout=10)
+        self._loop.close()
 
     def be(self, wire: Wire) -> None:
         """From now on; a cut closes what is open and takes no new connection."""

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import structlog
 import torch
 from PIL import Image
 
@@ -34,6 +35,7 @@ from alfa.teaching import Taught
 from alfa.windows import Grid
 from benchmarks.fuzz.modbus import Answering
 from benchmarks.fuzz.mutations import Message
+from edge.camera.tally import Tally
 from edge.clocks import is_foreign
 from edge.messages import (
     AnomalyMap,
@@ -55,6 +57,7 @@ from edge.messages import (
     Verdict,
     decode_beat,
     decode_frame,
+    decode_frame_header,
     decode_lease,
     decode_map,
     decode_replay,
@@ -67,6 +70,7 @@ from edge.messages import (
     encode_replay,
     encode_replay_request,
     encode_shared_frame,
+    encode_unreadable,
     encode_verdict,
     missing_verdict,
     slot_of,
@@ -164,6 +168,7 @@ def _of_sockets(directory: Path) -> list[Decoder]:
     frame = Frame(header, pixels.reshape(header.height, header.width, header.channels))
     grey = dataclasses.replace(header, channels=1, colour="grey", captured_height=9, captured_width=9)
     picture = Frame(grey, np.zeros((header.height, header.width, 1), np.uint8))
+    unreadable = dataclasses.replace(header, unreadable="the camera gave no image")
     verdicts = _verdicts()
     published = [encode_verdict(verdict) for verdict in verdicts]
     maps = [_message(encode_map(each)) for each in _maps()]
@@ -172,6 +177,8 @@ def _of_sockets(directory: Path) -> list[Decoder]:
     store = EvidenceStore(directory / "evidence", _EVIDENCE_BYTES, most_s=3600)
     return [
         Decoder("frame", [_message(encode_frame(each)) for each in (frame, picture)], _frame),
+        Decoder("frame header", [_message(encode_unreadable(unreadable))], _frame_without_image),
+        Decoder("tally", [[_tally_file()]], partial(_tally, directory / "tally"), share=0.05),
         Decoder("shared frame", [shared], partial(_shared_frame, directory / "slots"), share=0.2),
         Decoder("lease", [_message(encode_lease(each)) for each in _leases()], partial(_lease, directory)),
         Decoder("verdict", [_message(parts) for parts in published], _verdict),
@@ -250,6 +257,19 @@ def _frame(message: Message) -> Frame:
     frame = decode_frame(parts)
     is_foreign(frame.header.boot, frame.header.mono_ns, time.monotonic_ns())
     return frame
+
+
+def _frame_without_image(message: Message) -> FrameHeader:
+    return decode_frame_header(list(message))
+
+
+def _tally(path: Path, message: Message) -> Beat:
+    """A camera's file of counts, and the beat that tells them."""
+    path.write_bytes(b"".join(message))
+    tally = Tally(path, _EPOCH, structlog.stdlib.get_logger())
+    tally.close()
+    beat = dataclasses.replace(_beats()[0], earlier=tally.earlier)
+    return decode_beat(encode_beat(beat))
 
 
 def _shared_frame(directory: Path, message: Message) -> Frame:
@@ -414,6 +434,11 @@ def _beats() -> list[Beat]:
         dataclasses.replace(camera, service="detector", state=ServiceState.FAULT, last_error="model_error"),
         dataclasses.replace(camera, service="results", counters={}),
     ]
+
+
+def _tally_file() -> bytes:
+    """As `edge.camera.tally` lays it out: epoch and count of two starts."""
+    return struct.pack("<4Q", _EPOCH, 50, 77, 12)
 
 
 def _leases() -> list[Lease]:

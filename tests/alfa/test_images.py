@@ -6,6 +6,7 @@ import struct
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from alfa.errors import BadInput
 from alfa.images import list_images, read_image, to_rgb
@@ -123,6 +125,18 @@ def test_a_huge_image_is_refused_by_its_header(tmp_path: Path, side: int) -> Non
     with pytest.raises(BadInput, match="more than 50000000 pixels"):
         read_image(path)
     assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"lossless": True}, {"icc_profile": b"profile"}], ids=["VP8", "VP8L", "VP8X"]
+)
+def test_a_huge_webp_is_refused_before_its_canvas_is_made(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Pillow makes it when it opens the file; here nothing but the header is there to open."""
+    path = tmp_path / "huge.webp"
+    Image.fromarray(_picture(24, 40)).save(path, **options)
+    path.write_bytes(path.read_bytes()[:30])
+    with pytest.raises(BadInput, match="size = '40x24'"):
+        read_image(path, max_pixels=24 * 40 - 1)
 
 
 def test_the_pixel_limit_is_the_callers(tmp_path: Path) -> None:

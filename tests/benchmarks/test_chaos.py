@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from benchmarks.chaos.audit import Audit, Loss, Row, Shown, audited
+from benchmarks.chaos.campaign import run_campaign
 from edge.messages import FaultCode
 from edge.plc.registers import LineImage, ResultCode, safe_state
 
@@ -138,3 +143,21 @@ def test_late_is_above_the_limit_alone() -> None:
     history = [*beating(1.8, GOOD), *beating(5.0, SAFE, from_s=1.8)]
     audit = account([], history, [Loss("camera", (LINE,), S, 5 * S)])
     assert (len(audit.late(0.5)), len(audit.late(1.0))) == (1, 0)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory with a path short enough for unix sockets, which pytest's own is not always."""
+    path = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.mark.timeout(400)  # two cores that are busy otherwise start a detector in half a minute
+def test_short_campaign_holds(directory: Path) -> None:
+    """Ten faults of as many kinds: each part has one verdict, no wrong OK was shown, no service gave up."""
+    outcome = run_campaign(directory, "tiny", seconds=60, seed=2666, most_faults=10)
+    assert outcome.audit.holds, outcome.audit
+    assert not outcome.uncaused, outcome.uncaused
+    assert sum(outcome.faults.values()) == 10
+    assert outcome.results["OK"] > 0

@@ -18,7 +18,19 @@ from edge.messages import DecodeError
 
 REGRESSIONS = Path(__file__).with_name("regressions")
 NAMES = (
-    *("frame", "shared frame", "lease", "verdict", "map", "evidence", "beat", "replay request", "replay"),
+    *(
+        "frame",
+        "frame header",
+        "tally",
+        "shared frame",
+        "lease",
+        "verdict",
+        "map",
+        "evidence",
+        "beat",
+        "replay request",
+        "replay",
+    ),
     *("image png", "image jpeg", "image bmp", "image tiff", "image webp"),
     *("prompts", "config", "calibration", "bank", "answers", "PLC image", "PLC control", "Modbus answer"),
 )
