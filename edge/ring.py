@@ -11,6 +11,8 @@ that make a wrong picture impossible:
 - A slot carries its frame's stamp, 0 while it is written. Another stamp than the message's is `SlotLost`, and
   so is a slot that was lent to another holder: the part is a FAULT. The stamp is asked for again once the
   pixels have been read, so that not even a lease that is wrong lets another part's pixels be judged.
+- A holder that lives answers every large frame with a lease. One that is dead or stopped while somebody else
+  listens does not: after `DEAF_AFTER_S` its ring is given up, and begins anew when it speaks.
 - Without a holder or a free slot the pixels go through the socket, as they do without a ring. A reader that
   cannot map a ring's files frees none of its slots, so that this comes soon.
 - All slots of a ring have one size. For larger images the ring starts anew, once no slot is lent.
@@ -25,6 +27,7 @@ import hashlib
 import mmap
 import os
 import secrets
+import time
 import weakref
 from collections import deque
 from dataclasses import dataclass
@@ -38,6 +41,8 @@ from edge.messages import MAX_SLOTS, Lease, SlotLost, SlotRef
 
 # Smaller frames cost less through the socket than their slots' upkeep is worth.
 SMALLEST_SHARED_BYTES = 1 << 20
+# What waited longer for its reader is stale anyway.
+DEAF_AFTER_S = 30.0
 # The stamp has a page of its own, so that pixels begin at a page's start.
 _PIXELS_AT = mmap.PAGESIZE
 _STAMP_BYTES = 8
@@ -70,17 +75,22 @@ class FrameRing:
         self._size = 0
         self._stamp = 0
         self._seen = 0
+        self._unanswered_s: float | None = None  # when the first frame came that no lease has answered
         self._slots: list[_Slot] = []
         self.refusal = _cleared(stem)
         self._barred = bool(self.refusal)
 
-    def place(self, pixels: npt.NDArray[np.uint8]) -> SlotRef | None:
+    def place(self, pixels: npt.NDArray[np.uint8], now_s: float | None = None) -> SlotRef | None:
         """Copy a frame's pixels into a free slot; None where they have to go through the socket.
 
         Args:
             pixels: (H, W, C), contiguous.
+            now_s: on the monotonic clock.
         """
         if self._barred or not self._holder or pixels.nbytes < SMALLEST_SHARED_BYTES:
+            return None
+        if self._is_deaf(time.monotonic() if now_s is None else now_s):
+            self.close()
             return None
         if pixels.nbytes > self._size:
             if self.lent:
@@ -106,6 +116,7 @@ class FrameRing:
 
     def follow(self, lease: Lease) -> None:
         """Take back what the holder is done with; a new holder gets a ring of its own."""
+        self._unanswered_s = None
         if lease.holder != self._holder:
             self._start_anew(lease.holder)
         if lease.ring != self._ring or lease.seen > self._stamp:
@@ -127,6 +138,13 @@ class FrameRing:
         self._slots.clear()
         self._holder, self._ring = holder, _fresh_id()
         self._size = self._stamp = self._seen = 0
+        self._unanswered_s = None
+
+    def _is_deaf(self, now_s: float) -> bool:
+        """Whether the holder has answered nothing for long; asked for each large frame."""
+        if self._unanswered_s is None:
+            self._unanswered_s = now_s
+        return now_s - self._unanswered_s > DEAF_AFTER_S
 
     def _free_slot(self) -> int | None:
         """The first slot that nobody reads, as it is warm in the caches; else a new one within the budget."""

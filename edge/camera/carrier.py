@@ -17,6 +17,7 @@ from edge.messages import (
     frame_topic,
     lease_topic,
 )
+from edge.rate_limited_log import RateLimitedLog
 from edge.ring import FrameRing
 from edge.sockets import FRAME_HWM, Socket, limit_waiting, receive, send
 
@@ -53,6 +54,7 @@ class Carrier:
         self._buffer_bytes = buffer_bytes
         self._ring = ring
         self._log = log
+        self._warnings = RateLimitedLog(log)
         self._refusal = ""
         self._largest = 0
         self._subscriptions: set[bytes] = set()
@@ -97,6 +99,7 @@ class Carrier:
 
     def _listen(self) -> None:
         """Follow subscriptions, and what the detector says of the slots that it reads."""
+        self._warnings.tell_when_due()
         while (message := receive(self._socket)) is not None:
             change, topic = bytes(message[0][:1]), bytes(message[0][1:])
             if change == _SUBSCRIBED:
@@ -112,7 +115,7 @@ class Carrier:
         try:
             ring.follow(decode_lease(message))
         except DecodeError as error:
-            self._log.warning("lease_undecodable", reason=error.reason, detail=str(error))
+            self._warnings.warning("lease_undecodable", str(error), reason=error.reason)
 
     def _placed(self, ring: FrameRing, frame: Frame) -> SlotRef | None:
         slot = ring.place(frame.pixels)

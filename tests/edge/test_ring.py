@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from edge.messages import SlotLost, SlotRef
-from edge.ring import SMALLEST_SHARED_BYTES, FrameRing, RingReader, ring_stem
+from edge.ring import DEAF_AFTER_S, SMALLEST_SHARED_BYTES, FrameRing, RingReader, ring_stem
 
 SIDE = 1024  # squared it is the smallest frame that is shared
 TWO_FRAMES = 2 * SMALLEST_SHARED_BYTES
@@ -274,6 +275,43 @@ def test_slots_of_a_killed_camera_are_removed(tmp_path: Path) -> None:
     other.touch()
     FrameRing(ring_stem(tmp_path, "ipc://camera"), TWO_FRAMES)
     assert list(tmp_path.iterdir()) == [other]
+
+
+def test_ring_of_a_reader_that_is_deaf_is_given_up(tmp_path: Path) -> None:
+    """It has all slots and answers no frame, as one that was stopped: no file is left, the socket serves."""
+    ring, reader = pair(tmp_path)
+    held = [viewed(reader, placed(ring, value)) for value in (1, 2)]
+    tell(reader, ring)
+    now_s = time.monotonic()
+    for passed_s in (0, DEAF_AFTER_S - 1):
+        assert ring.place(frame(3), now_s + passed_s) is None
+    assert ring.lent == len(held)
+    assert ring.place(frame(4), now_s + DEAF_AFTER_S + 1) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_deaf_reader_that_speaks_again_gets_a_new_ring(tmp_path: Path) -> None:
+    """What it had mapped stays whole, what it had not is lost by name, and the next frame is shared."""
+    ring, reader = pair(tmp_path)
+    held = viewed(reader, placed(ring, 1))
+    unread = placed(ring, 2)
+    ring.place(frame(3), time.monotonic() + DEAF_AFTER_S + 1)
+    with pytest.raises(SlotLost):
+        reader.pixels(unread)
+    tell(reader, ring)
+    assert set(bytes(viewed(reader, placed(ring, 4)))) == {4}
+    assert set(bytes(held)) == {1}
+
+
+def test_reader_that_answers_keeps_its_ring_however_long_the_line_rests(tmp_path: Path) -> None:
+    """Silence between two parts is none of the reader's."""
+    ring, reader = pair(tmp_path)
+    slot = placed(ring, 1)
+    viewed(reader, slot)
+    tell(reader, ring)
+    now_s = time.monotonic() + 100 * DEAF_AFTER_S
+    later = [ring.place(frame(2), now_s), ring.place(frame(3), now_s + 1)]
+    assert [found.ring for found in later if found is not None] == [slot.ring] * 2
 
 
 def test_close_removes_the_files(tmp_path: Path) -> None:
