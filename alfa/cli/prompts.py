@@ -1,4 +1,7 @@
-"""`alfa-prompts`: prompt files, from a language model's answers to a checked file."""
+"""`alfa-prompts`, what it does with files: from a language model's answers to a checked prompt file.
+
+The console script is `edge.prompts.main`, which adds what it does with the lines of a box.
+"""
 
 from __future__ import annotations
 
@@ -326,7 +329,7 @@ def _counts(prompt_set: PromptSet) -> str:
 
 
 def main() -> None:
-    """Console script."""
+    """These commands alone, where there is no line."""
     run(app)
 
 

@@ -36,10 +36,7 @@ LineOption = Annotated[
     str | None, typer.Option("--line", help="Line of the config.", show_default="the only one")
 ]
 ClassOption = Annotated[str | None, typer.Option("--class", help="Instead of a line, a class.")]
-ReloadOption = Annotated[
-    bool,
-    typer.Option("--reload", help="Have the detectors reload, by systemctl."),
-]
+ReloadOption = Annotated[bool, typer.Option("--reload", help="Have the detectors reload, by systemctl.")]
 
 _BOX = Path("config.toml")
 
@@ -195,13 +192,13 @@ def _put_in_force(place: Place, prompts: Path, calibrations: Mapping[str, Path],
     else:
         kept = applying.put_in_force(replacement)
         _print(f"{now} is in force" + (f", the file before it is {kept.path}" if kept else ""))
-    if reload:
+    if not place.lines:
+        _print("no line of the config uses it")
+    elif reload:
         applying.have_reloaded(place)
         _print("asked to reload; `systemctl status` says what the detector judges with")
-    elif place.lines:
-        _print("to be loaded:", *(shlex.join(applying.reload_command(name)) for name in place.detectors))
     else:
-        _print("no line of the config uses it")
+        _print("to be loaded:", *(shlex.join(applying.reload_command(name)) for name in place.detectors))
 
 
 def _print(*lines: str) -> None:
