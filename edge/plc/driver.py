@@ -132,7 +132,8 @@ class PlcDriver:
             Exception: whatever ended the thread, which ends by itself only through a bug.
         """
         # The thread may have been busy with a slow PLC all the time that the service hung.
-        self._watch_service()
+        if self._notice_hang():
+            self._log_hang()
         self._fed_s = time.monotonic()
         if self._running is not None and self._running.done():
             self._running.result()
@@ -274,21 +275,28 @@ class PlcDriver:
 
     def _write_safe_states(self, link: Link) -> None:
         """Every line that has become safe and does not look so yet."""
-        self._watch_service()
+        hangs = self._notice_hang()
         while owing := self._lines_owing_the_safe_state():
             for line in owing:
                 self._write_line(link, line)
+        if hangs:
+            # Not before: a log that nobody reads may be what the service waits for.
+            self._log_hang()
 
-    def _watch_service(self) -> None:
+    def _notice_hang(self) -> bool:
+        """True once a hang: from here on nobody stands behind what the lines say."""
         with self._changed:
             if not self._resumed or not self._service_hangs():
-                return
+                return False
             self._resumed = False
             self._counters["hangs"] += 1
             for line in self._indices:
                 self._withdraw_waiting(line, FaultCode.RESULTS_LOST)
-        self._log.error("service_hangs", silent_s=HANG_S)
         self._events.put(ServiceHung())
+        return True
+
+    def _log_hang(self) -> None:
+        self._log.error("service_hangs", silent_s=HANG_S)
 
     def _lines_owing_the_safe_state(self) -> list[str]:
         """Only what looks unsafe: a line that changes within the safe state must not hold up the others."""

@@ -240,12 +240,13 @@ def test_record_that_fails_is_a_fault_until_it_works(box: Box, make_verdict: Mak
 
 @pytest.fixture
 def log_that_blocks() -> Iterator[tuple[Event, Event]]:
-    """A log that takes no acknowledge until the second event; the first tells of the attempt."""
+    """A log that takes nothing from an acknowledge to the second event; the first tells of the attempt."""
     blocks, free = Event(), Event()
 
     def write(_log: object, _method: str, entry: EventDict) -> EventDict:
         if entry["event"] == "acknowledged":
             blocks.set()
+        if blocks.is_set():
             free.wait(10)
         return entry
 
@@ -415,7 +416,7 @@ class TestPlc:
         box.publish(make_verdict(0))
         box.until(lambda: plc.image().result_ok)
         plc.write(Control(acknowledge=1))
-        plc.wait_for(lambda image: image.fault and image.fault_code == FaultCode.RESULTS_LOST)
+        box.until(lambda: plc.image().fault_code == FaultCode.RESULTS_LOST, seconds=5)
         assert blocks.is_set()
         free.set()
         box.until(lambda: plc.image().ready)
