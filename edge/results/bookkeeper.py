@@ -139,8 +139,10 @@ class Bookkeeper:
         if standing is Standing.IMPLAUSIBLE:
             self._doubt(line, f"seq {verdict.seq} of epoch {verdict.epoch} is too far ahead")
         elif standing is Standing.LATE:
-            line.heart.counters["late"] += 1
-            self._warnings.warning("late", f"seq {verdict.seq}: {verdict.result}", line=line.name)
+            # Each replay brings it again; one part is late once.
+            if not entry.replayed:
+                line.heart.counters["late"] += 1
+                self._warnings.warning("late", f"seq {verdict.seq}: {verdict.result}", line=line.name)
         elif standing is Standing.DUPLICATE or verdict.key in self._waiting:
             # What is replayed was mostly heard before; that is no disorder.
             line.heart.counters["duplicate"] += not entry.replayed

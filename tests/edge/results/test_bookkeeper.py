@@ -70,6 +70,18 @@ def test_a_verdict_brings_the_count_of_its_epoch(record: Record, make_verdict: M
     assert record.captured("line1", EPOCH) == 10
 
 
+def test_a_replay_makes_no_part_late_again(record: Record, make_verdict: MakeVerdict) -> None:
+    """A slow detector is asked many times, and its answers hold the same late verdicts each time."""
+    books, line = books_of(record)
+    books.captured(line, EPOCH, 1, now=0.1)
+    books.take_overdue(now=100.0)
+    books.write(100.0)
+    books.take(Entry(make_verdict(0)), now=101.0)
+    for _ in range(3):
+        books.take(Entry(make_verdict(0), replayed=True), now=102.0)
+    assert (line.heart.counters["no_verdict"], line.heart.counters["late"]) == (1, 1)
+
+
 def test_what_is_settled_goes_into_the_record(
     record: Record, make_verdict: MakeVerdict, tmp_path: Path
 ) -> None:
