@@ -64,8 +64,14 @@ install_units() {
     systemctl daemon-reload
 }
 
+# The units say these paths in their environment; a command that a person runs finds them in the file.
+first_config() {
+    sed -e "s|^prompts = \"prompts\" |prompts = \"$STATE/prompts\" |" -e "s|^state = \"var\" |state = \"$STATE\" |" \
+        -e "s|^runtime = \"run\" |runtime = \"/run/alfa-inspector\" |" "$SOURCE/config.toml"
+}
+
 install_first_files() {
-    [ -e "$CONFIG/config.toml" ] || install -m 0640 -g alfa "$SOURCE/config.toml" "$CONFIG/config.toml"
+    [ -e "$CONFIG/config.toml" ] || first_config | install -m 0640 -g alfa /dev/stdin "$CONFIG/config.toml"
     local prompts
     for prompts in "$SOURCE"/prompts/*.toml; do
         [ -e "$STATE/prompts/$(basename "$prompts")" ] ||
