@@ -176,6 +176,7 @@ def test_map_as_csv(write_config: Callable[..., Path]) -> None:
     config = write_config("[plc]\nbase = 100\n" + LINE + second)
     code, stdout, _ = outcome("plc-map", "--csv", "--config", str(config))
     assert code == 0
+    assert stdout.splitlines()[0] == "line,address,reference,register,name,bits,written_by,meaning"
     rows = list(csv.DictReader(io.StringIO(stdout)))
     assert len(rows) == 2 * (len(FIELDS) + len(CONTROL_FIELDS))
     places = {(row["line"], row["name"]): row["address"] for row in rows}
