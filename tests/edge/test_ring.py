@@ -306,11 +306,12 @@ def test_deaf_reader_that_speaks_again_gets_a_new_ring(tmp_path: Path) -> None:
 def test_reader_that_answers_keeps_its_ring_however_long_the_line_rests(tmp_path: Path) -> None:
     """Silence between two parts is none of the reader's."""
     ring, reader = pair(tmp_path)
-    slot = placed(ring, 1)
-    viewed(reader, slot)
-    tell(reader, ring)
+    for value in (1, 2):
+        slot = placed(ring, value)
+        viewed(reader, slot)
+        tell(reader, ring)
     now_s = time.monotonic() + 100 * DEAF_AFTER_S
-    later = [ring.place(frame(2), now_s), ring.place(frame(3), now_s + 1)]
+    later = [ring.place(frame(3), now_s), ring.place(frame(4), now_s + 1)]
     assert [found.ring for found in later if found is not None] == [slot.ring] * 2
 
 
