@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.camera.image_watch import ImageWatch
 from edge.camera.sources.base import Captured, Unreadable
+from edge.camera.sources.choice import make_watch
+from edge.settings import DeviceSource, FolderSource, Source, SyntheticSource, VideoSource
 
 
 def image(level: int, part_id: str = "") -> Captured:
@@ -88,3 +93,21 @@ def test_size_is_part_of_an_image() -> None:
     watch.checked(Captured(np.zeros((4, 6, 1), np.uint8), "grey"), 0)
     watch.checked(Captured(np.zeros((6, 4, 1), np.uint8), "grey"), 0)
     assert watch.trouble(0) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "watched"),
+    [
+        (FolderSource(kind="folder", path=Path("images")), False),
+        (VideoSource(kind="video", path=Path("v.avi")), False),
+        (SyntheticSource(kind="synthetic"), False),
+        (DeviceSource(kind="device", device=0), True),
+        (DeviceSource(kind="device", device=0, silent_after_ms=0, frozen_after=0), False),
+    ],
+)
+def test_only_cameras_are_watched_unless_they_are_not_to_be(source: Source, watched: bool) -> None:
+    """Whatever stands in for a camera may repeat an image and rest."""
+    watch = make_watch(source, now_s=0)
+    assert (watch.trouble(3600) is not None) is watched
+    shots = [watch.checked(image(1), 0) for _ in range(20)]
+    assert isinstance(shots[-1], Unreadable) is watched
