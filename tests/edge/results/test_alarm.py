@@ -115,13 +115,14 @@ class NgAlarmMachine(RuleBasedStateMachine):
         self.counted_from = 0
         self.shown = 0
 
-    @rule(result=st.sampled_from(Result))
-    def part_comes(self, result: Result) -> None:
-        self.alarm, raises = self.alarm.after_part(result)
-        self.parts.append(result)
-        last = self.parts[-self.alarm.n :]
-        assert raises == (result is Result.NG and last.count(Result.NG) >= self.alarm.k)
-        self.events += [False] * raises
+    @rule(results=st.lists(st.sampled_from(Result), min_size=1, max_size=4))
+    def parts_come(self, results: list[Result]) -> None:
+        for result in results:
+            self.alarm, raises = self.alarm.after_part(result)
+            self.parts.append(result)
+            last = self.parts[-self.alarm.n :]
+            assert raises == (result is Result.NG and last.count(Result.NG) >= self.alarm.k)
+            self.events += [False] * raises
 
     @rule()
     def is_shown(self) -> None:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import structlog
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edge.messages import FaultReason, Result, Verdict
 from edge.rate_limited_log import RateLimitedLog
@@ -83,15 +83,27 @@ class BooksMachine(RuleBasedStateMachine):
         self.epoch += 1
 
     @rule(
-        back=st.integers(0, 1), seq=st.integers(0, 3), result=st.sampled_from(Result), replayed=st.booleans()
+        back=st.integers(0, 1),
+        judged=st.lists(st.tuples(st.integers(0, 3), st.sampled_from(Result)), min_size=1, max_size=4),
+        replayed=st.booleans(),
     )
-    def verdict_comes(self, back: int, seq: int, result: Result, replayed: bool) -> None:
-        """New, repeated, late, out of order, or of an earlier start of the camera."""
-        key = (max(self.epoch - back, 0), seq)
+    def verdicts_come(self, back: int, judged: list[tuple[int, Result]], replayed: bool) -> None:
+        """New, repeated, out of order, or of the camera's start before."""
+        for seq, result in judged:
+            self.verdict_comes((max(self.epoch - back, 0), seq), result, replayed)
+
+    @precondition(lambda self: NO_VERDICT in self.recorded.values())
+    @rule(result=st.sampled_from(Result))
+    def late_verdicts_come(self, result: Result) -> None:
+        """Of every part that was given up."""
+        for key in [key for key, ended in self.recorded.items() if ended == NO_VERDICT]:
+            self.verdict_comes(key, result, replayed=False)
+
+    def verdict_comes(self, key: Key, result: Result, replayed: bool) -> None:
         self.books.take(Entry(verdict_of(key, result), replayed), self.now)
         if key not in self.recorded:
             self.waiting.setdefault(key, str(result))
-            self.captured[key[0]] = max(self.captured.get(key[0], 0), seq + 1)
+            self.captured[key[0]] = max(self.captured.get(key[0], 0), key[1] + 1)
 
     @rule()
     def is_written(self) -> None:
@@ -181,4 +193,4 @@ class BooksMachine(RuleBasedStateMachine):
 
 
 TestBooksMachine = BooksMachine.TestCase
-TestBooksMachine.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+TestBooksMachine.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
