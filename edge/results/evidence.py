@@ -4,6 +4,9 @@
 {directory}/{line}/{epoch}/{seq}.npz    `values` (h, w) float16, `median` and `threshold` of the scale,
                                         `captured` (height, width) in pixels
 
+The picture of a part whose alarm nobody has acknowledged gives way last: not to age, and to size only when no
+other is left, because a full disk would stop the record.
+
 A verdict's region is told in pixels of the captured image, which the camera may have shrunk before it was
 judged: `captured` says by how much. Files of earlier releases have none.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 import io
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
@@ -27,6 +31,7 @@ from alfa.errors import BadInput
 from alfa.files import write_atomic
 from edge.background import in_background
 from edge.messages import AnomalyMap, MapHeader
+from edge.rate_limited_log import RateLimitedLog
 
 _MOST_WAITING = 64
 _STOP_TIMEOUT_S = 5.0
@@ -51,17 +56,31 @@ class EvidenceStore:
         directory: made when the first file comes.
         most_bytes: of all files together; the newest picture is kept even if it is larger.
         most_s: age in seconds.
+        is_open: whether the alarm of a part (line, epoch, seq) waits for its acknowledge; asked by the thread
+            that prunes.
+
+    Attributes:
+        gave_way: files of such parts that went all the same.
 
     Raises:
         BadInput: there is something else than a directory in its place.
     """
 
-    def __init__(self, directory: Path, most_bytes: int, most_s: float) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        most_bytes: int,
+        most_s: float,
+        is_open: Callable[[str, int, int], bool] = lambda line, epoch, seq: False,
+    ) -> None:
         _check_place(directory)
         self._directory = directory
         self._most_bytes = most_bytes
         self._most_s = most_s
+        self._is_open = is_open
         self._kept = deque(_found(directory))
+        self._held: deque[_Kept] = deque()  # due, but of open alarms
+        self.gave_way = 0
         self._bytes = sum(kept.size for kept in self._kept)
 
     def keep(self, picture: AnomalyMap, now_s: float) -> None:
@@ -84,14 +103,37 @@ class EvidenceStore:
 
     def prune(self, now_s: float) -> None:
         """Delete the oldest files until the rest is within both limits."""
-        while self._kept:
-            oldest = self._kept[0]
-            too_much = self._bytes > self._most_bytes and len(self._kept) > 1
-            if not too_much and now_s - oldest.since_s <= self._most_s:
-                return
-            self._kept.popleft()
-            self._bytes -= oldest.size
-            oldest.path.unlink(missing_ok=True)
+        self._look_at_held()
+        while self._kept and self._is_due(self._kept[0], now_s):
+            oldest = self._kept.popleft()
+            if self._is_of_open_alarm(oldest):
+                self._held.append(oldest)
+            else:
+                self._delete(oldest)
+        while self._held and self._bytes > self._most_bytes:
+            self._delete(self._held.popleft())
+            self.gave_way += 1
+
+    def _look_at_held(self) -> None:
+        """One each time: however many there are, a picture is kept as fast."""
+        if self._held and not self._is_of_open_alarm(self._held[0]):
+            self._delete(self._held.popleft())
+        self._held.rotate(-1)
+
+    def _is_due(self, oldest: _Kept, now_s: float) -> bool:
+        too_much = self._bytes > self._most_bytes and len(self._kept) > 1
+        return too_much or now_s - oldest.since_s > self._most_s
+
+    def _is_of_open_alarm(self, kept: _Kept) -> bool:
+        line, epoch = kept.path.parent.parent.name, kept.path.parent.name
+        # A file that is not named as ours are is no part's.
+        if not (epoch.isdecimal() and kept.path.stem.isdecimal()):
+            return False
+        return self._is_open(line, int(epoch), int(kept.path.stem))
+
+    def _delete(self, kept: _Kept) -> None:
+        self._bytes -= kept.size
+        kept.path.unlink(missing_ok=True)
 
     def _write(self, header: MapHeader, kind: str, content: bytes, now_s: float) -> None:
         path = evidence_path(self._directory, header.line, header.epoch, header.seq, kind)
@@ -104,7 +146,8 @@ class EvidenceStore:
 class EvidenceWriter:
     """Keeps pictures on a thread of its own: a slow disk costs pictures, never a verdict.
 
-    Counters: `evidence` parts kept, `evidence_dropped` because too many waited, `evidence_failed`.
+    Counters: `evidence` parts kept, `evidence_dropped` because too many waited, `evidence_failed`, and
+    `evidence_gave_way`, files of parts with an open alarm for which there was no room.
 
     Args:
         store: used by the thread alone.
@@ -114,8 +157,11 @@ class EvidenceWriter:
     def __init__(self, store: EvidenceStore, log: structlog.stdlib.BoundLogger) -> None:
         self._store = store
         self._log = log
+        self._warnings = RateLimitedLog(log)  # of the thread
         self._waiting: Queue[AnomalyMap | None] = Queue(_MOST_WAITING)
-        self.counters: Counter[str] = Counter(evidence=0, evidence_dropped=0, evidence_failed=0)
+        self.counters: Counter[str] = Counter(
+            evidence=0, evidence_dropped=0, evidence_failed=0, evidence_gave_way=0
+        )
         self._is_behind = False
         self._running: Future[None] = in_background("evidence", self._run)
 
@@ -151,9 +197,17 @@ class EvidenceWriter:
                 self._store.keep(picture, time.time())
             except OSError as error:
                 self.counters["evidence_failed"] += 1
-                self._log.warning("evidence_failed", line=picture.header.line, detail=str(error))
+                self._warnings.warning("evidence_failed", str(error), line=picture.header.line)
             else:
                 self.counters["evidence"] += 1
+            self._tell_what_gave_way()
+
+    def _tell_what_gave_way(self) -> None:
+        if self._store.gave_way > self.counters["evidence_gave_way"]:
+            self.counters["evidence_gave_way"] = self._store.gave_way
+            self._warnings.warning(
+                "evidence_gave_way", "pictures of open alarms; see results.evidence_max_mb"
+            )
 
 
 def _check_place(directory: Path) -> None:

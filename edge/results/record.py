@@ -250,6 +250,18 @@ class Record:
         return self._opened
 
 
+def alarm_is_open(database: Path, line: str, epoch: int, seq: int) -> bool:
+    """Whether a part's alarm waits for its acknowledge; for other threads than the record's own.
+
+    A record that cannot be read says yes: who asks wants to delete.
+    """
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute(_ALARM_IS_OPEN, (line, epoch, seq)).fetchone() is not None
+    except sqlite3.Error:
+        return True
+
+
 def _open(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -398,3 +410,6 @@ AND NOT EXISTS (SELECT 1 FROM alarms WHERE line = verdicts.line AND epoch = verd
     AND seq = verdicts.seq AND acknowledged_wall_ns IS NULL)
 """
 _DELETE_ALARMS = "DELETE FROM alarms WHERE id > ? AND id <= ? AND acknowledged_wall_ns < ?"
+_ALARM_IS_OPEN = """
+SELECT 1 FROM alarms WHERE line = ? AND epoch = ? AND seq = ? AND acknowledged_wall_ns IS NULL
+"""

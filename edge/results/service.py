@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 
@@ -31,7 +32,7 @@ from edge.results.bookkeeper import Bookkeeper, Entry
 from edge.results.evidence import EvidenceStore, EvidenceWriter
 from edge.results.inbox import Delivery, Inbox
 from edge.results.line import Line
-from edge.results.record import Record
+from edge.results.record import Record, alarm_is_open
 from edge.results.retention import Retention
 from edge.settings import Settings
 from edge.sockets import BEAT_HWM, Sockets, send
@@ -271,6 +272,7 @@ def _evidence_store(settings: Settings) -> EvidenceStore:
         settings.paths.state / results.evidence,
         results.evidence_max_bytes,
         results.evidence_max_days * _S_PER_DAY,
+        partial(alarm_is_open, settings.database),
     )
 
 

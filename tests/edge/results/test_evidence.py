@@ -11,8 +11,10 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.messages import AnomalyMap, MapHeader, Result
+from edge.messages import AnomalyMap, FaultCode, MapHeader, Result
 from edge.results.evidence import EvidenceStore, EvidenceWriter, evidence_path
+from edge.results.record import AlarmEvent, AlarmKind, Record, alarm_is_open
+from tests.edge.results.conftest import MakeVerdict
 
 DAY_S = 86_400.0
 
@@ -76,6 +78,44 @@ def test_old_pictures_go(tmp_path: Path) -> None:
     assert seqs(tmp_path) == [1, 2]
 
 
+def test_age_spares_open_alarms(tmp_path: Path) -> None:
+    """Until somebody has acknowledged them; then they go with the pictures that come."""
+    open_seqs = {0, 2}
+    store = EvidenceStore(tmp_path, 10_000, DAY_S, lambda line, epoch, seq: seq in open_seqs)
+    for seq in range(4):
+        store.keep(picture(seq, b"x"), now_s=0.0)
+    store.prune(2 * DAY_S)
+    assert seqs(tmp_path) == [0, 2]
+    open_seqs.remove(2)
+    for _ in range(2):
+        store.prune(2 * DAY_S)
+    assert (seqs(tmp_path), store.gave_way) == ([0], 0)
+
+
+def test_size_spares_open_alarms_as_long_as_others_are_left(tmp_path: Path) -> None:
+    """Then the oldest of them goes, and is counted: a full disk would stop the record."""
+    store = EvidenceStore(tmp_path, 100, DAY_S, lambda line, epoch, seq: seq < 3)
+    for seq in range(5):
+        store.keep(picture(seq, b"x" * 30), now_s=float(seq))
+    assert (seqs(tmp_path), store.gave_way) == ([0, 1, 4], 1) or (seqs(tmp_path), store.gave_way) == (
+        [1, 2, 4],
+        1,
+    )
+
+
+def test_open_alarms_are_asked_of_the_record(
+    record: Record, tmp_path: Path, make_verdict: MakeVerdict
+) -> None:
+    """By another connection than the writer's; a record that cannot be read spares all."""
+    database = tmp_path / "results.sqlite"
+    record.append([make_verdict(5, Result.NG)], [AlarmEvent("line1", AlarmKind.NG, FaultCode.NONE, 0, 7, 5)])
+    assert alarm_is_open(database, "line1", 7, 5)
+    assert not alarm_is_open(database, "line1", 7, 6)
+    record.acknowledge("line1", AlarmKind.NG, 1)
+    assert not alarm_is_open(database, "line1", 7, 5)
+    assert alarm_is_open(tmp_path / "none.sqlite", "line1", 7, 6)
+
+
 def test_limits_hold_across_restarts(tmp_path: Path) -> None:
     """Files of an earlier run count, oldest first; unfinished ones are removed, others' are left alone."""
     for seq, age_s in ((0, 100), (1, 300), (2, 200)):
@@ -98,7 +138,8 @@ def test_writer_keeps_what_waits_when_stopped(tmp_path: Path) -> None:
         writer.put(picture(seq, b"x"))
     writer.stop()
     assert seqs(tmp_path) == list(range(20))
-    assert writer.counters == {"evidence": 20, "evidence_dropped": 0, "evidence_failed": 0}
+    kept = {"evidence": 20, "evidence_dropped": 0, "evidence_failed": 0, "evidence_gave_way": 0}
+    assert writer.counters == kept
 
 
 def test_refusing_disk_costs_pictures_only(tmp_path: Path) -> None:
