@@ -80,6 +80,7 @@ class EvidenceStore:
         self._is_open = is_open
         self._kept = deque(_found(directory))
         self._held: deque[_Kept] = deque()  # due, but of open alarms
+        self._looked_at = 0
         self.gave_way = 0
         self._bytes = sum(kept.size for kept in self._kept)
 
@@ -116,9 +117,13 @@ class EvidenceStore:
 
     def _look_at_held(self) -> None:
         """One each time: however many there are, a picture is kept as fast."""
-        if self._held and not self._is_of_open_alarm(self._held[0]):
-            self._delete(self._held.popleft())
-        self._held.rotate(-1)
+        if not self._held:
+            return
+        self._looked_at = (self._looked_at + 1) % len(self._held)
+        kept = self._held[self._looked_at]
+        if not self._is_of_open_alarm(kept):
+            self._delete(kept)
+            del self._held[self._looked_at]
 
     def _is_due(self, oldest: _Kept, now_s: float) -> bool:
         too_much = self._bytes > self._most_bytes and len(self._kept) > 1
