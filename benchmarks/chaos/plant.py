@@ -89,6 +89,9 @@ class Witness:
         self.heard_s[key] = time.monotonic()
         if beat.service == "camera":
             self._saw(beat.line, beat.epoch, beat.counters.get("captured", 0))
+            # Parts that a killed camera had taken, and nobody saw.
+            for start in beat.earlier:
+                self._saw(beat.line, start.epoch, start.captured)
         elif beat.service == "detector" and beat.state is ServiceState.READY:
             self.ready_ns.setdefault(beat.epoch, time.monotonic_ns())
 

@@ -33,6 +33,7 @@ from alfa.prompting.promptset import PromptSet, load_prompt_set, to_toml
 from alfa.prompting.queries import Query, Section
 from alfa.teaching import Taught
 from alfa.windows import Grid
+from benchmarks.fuzz.accounts import Arrivals, Books
 from benchmarks.fuzz.modbus import Answering
 from benchmarks.fuzz.mutations import Message
 from edge.camera.tally import Tally
@@ -174,6 +175,8 @@ def _of_sockets(directory: Path) -> list[Decoder]:
     maps = [_message(encode_map(each)) for each in _maps()]
     slot = SlotRef(ring=77, index=1, length=frame.pixels.nbytes, stamp=5, holder=1)
     shared = [*_message(encode_shared_frame(header, slot)), _slot_file(slot.stamp, frame.pixels.tobytes())]
+    beats = [encode_beat(beat) for beat in _beats() if beat.service == "camera"]
+    books = Books(_LINE, directory / "books.sqlite")
     store = EvidenceStore(directory / "evidence", _EVIDENCE_BYTES, most_s=3600)
     return [
         Decoder("frame", [_message(encode_frame(each)) for each in (frame, picture)], _frame),
@@ -188,6 +191,8 @@ def _of_sockets(directory: Path) -> list[Decoder]:
         Decoder(
             "replay request", [_message(encode_replay_request(ReplayRequest(_LINE)))], decode_replay_request
         ),
+        Decoder("arrivals", [_message(encode_unreadable(header))], Arrivals(_LINE).take, share=0.2),
+        Decoder("books", [*map(_message, published), *map(_message, beats)], books.take, share=0.005),
         Decoder("replay", [_message(encode_replay(_LINE, published)), [b"replay/line1/"]], decode_replay),
     ]
 
