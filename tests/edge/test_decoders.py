@@ -18,23 +18,12 @@ from edge.messages import DecodeError
 
 REGRESSIONS = Path(__file__).with_name("regressions")
 NAMES = (
-    *(
-        "frame",
-        "frame header",
-        "tally",
-        "shared frame",
-        "lease",
-        "verdict",
-        "map",
-        "evidence",
-        "beat",
-        "replay request",
-        "replay",
-    ),
+    *("frame", "frame header", "tally", "shared frame", "lease", "verdict", "map", "evidence", "beat"),
+    *("replay request", "arrivals", "books", "replay"),
     *("image png", "image jpeg", "image bmp", "image tiff", "image webp"),
     *("prompts", "config", "calibration", "bank", "answers", "PLC image", "PLC control", "Modbus answer"),
 )
-# For one in five; the campaign (`python -m benchmarks.fuzz`) is for the millions.
+# FEW for the slow ones; the campaign (`python -m benchmarks.fuzz`) is for the millions.
 FEW, MANY = 10, 60
 
 
