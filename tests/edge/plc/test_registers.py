@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -226,10 +225,3 @@ def test_the_docs_show_this_map() -> None:
     for row in map_rows("line", 0, 0):
         cells = (row.address, row.reference, f"`{row.name}`", row.bits, row.written_by, row.meaning)
         assert f"| {' | '.join(map(str, cells))} |" in shown
-
-
-def test_the_docs_tell_what_to_do_for_each_fault_code() -> None:
-    """One row each in docs/plc.md, by number and name."""
-    docs = Path(__file__).parents[3] / "docs" / "plc.md"
-    told = re.findall(r"^\| (\d+) (\w+) \| .+ \| .+ \|$", docs.read_text(encoding="utf-8"), re.MULTILINE)
-    assert told == [(str(code.value), code.name.lower()) for code in FaultCode if code]
