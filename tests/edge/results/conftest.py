@@ -164,7 +164,7 @@ class Box:
     def until_ready(self) -> None:
         """Wait until the service hears both and says so."""
         self.told = None
-        self.until(lambda: self.told and self.told.state is ServiceState.READY)
+        self.until(lambda: self.told and self.told.state is ServiceState.READY, seconds=30.0)
 
     def counter(self, name: str) -> int:
         """A counter of the service's last beat."""

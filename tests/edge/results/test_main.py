@@ -18,6 +18,7 @@ import pytest
 
 from edge.messages import Beat, FaultCode, Part, ServiceState, decode_beat
 from edge.plc.registers import CONTROL_FIELDS, FIELDS, PROTOCOL
+from edge.results.schema import APPLICATION_ID
 from edge.settings import load_settings
 from edge.sockets import Sockets
 
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 COMMAND = [sys.executable, "-m", "edge.results.main"]
 LINE = '[lines.line1]\nprompts = "generic"\nsource = { kind = "synthetic" }\n'
+
+
+def make_database(path: Path, script: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
 
 
 @contextmanager
@@ -103,19 +109,31 @@ def test_heartbeat_stops_with_the_process(write_config: Callable[..., Path], plc
         plc.wait_for(lambda image: image.heartbeat != now.heartbeat)
 
 
-def test_newer_record_is_refused(write_config: Callable[..., Path]) -> None:
-    """One line with file and version, exit 2, and the record is as it was."""
+NEWER = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 99; CREATE TABLE verdicts (id);"
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda path: make_database(path, NEWER), ": user_version = 99: "),
+        (lambda path: make_database(path, "CREATE TABLE songs (title);"), ": is another program's database"),
+        (lambda path: path.write_bytes(b"no database" * 500), ": the record cannot be opened "),
+    ],
+    ids=["newer", "foreign", "corrupt"],
+)
+def test_record_that_is_none_is_refused(
+    write_config: Callable[..., Path], make: Callable[[Path], object], told: str
+) -> None:
+    """One line with the file and what is wrong, exit 2, and the file is as it was: no room would mend it."""
     config = write_config(LINE)
     database = config.parent / "var" / "results.sqlite"
     database.parent.mkdir()
-    with closing(sqlite3.connect(database)) as connection:
-        connection.executescript(f"PRAGMA application_id = {0x414C4641}; PRAGMA user_version = 99;")
+    make(database)
     before = database.read_bytes()
     code, _, stderr = outcome("--config", str(config))
-    assert code == 2
-    assert stderr.count("\n") == 1
-    assert f"error: {database}: user_version = 99: " in stderr
-    assert database.read_bytes() == before
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert f"error: {database}{told}" in stderr
+    assert (database.read_bytes(), list(database.parent.iterdir())) == (before, [database])
 
 
 def test_file_in_place_of_the_evidence(write_config: Callable[..., Path]) -> None:
