@@ -102,7 +102,7 @@ step broken-reload-keeps-the-old test "$(last_prompts)" = "$hash"
 
 systemctl stop alfa-camera@plate
 step every-part-has-its-verdict within 60 nothing_owed
-echo "info recorded $(sql 'SELECT count(*), sum(result = "FAULT"), sum(fault = "no_verdict"), sum(fault = "frame_lost") FROM verdicts')"
+echo "info recorded $(sql "SELECT count(*), sum(result = 'FAULT'), sum(fault = 'no_verdict'), sum(fault = 'frame_lost') FROM verdicts")"
 step stop systemctl stop alfa.target
 step stopped within 30 sh -c '! systemctl is-active -q alfa-results'
 for unit in alfa-results alfa-detector@main alfa-camera@plate; do
