@@ -40,7 +40,7 @@ COLUMNS = (
     "published_at",
     "recorded_at",
 )
-SUMMARY = ("line", "result", "fault", "parts", "first_recorded_at", "last_recorded_at")
+SUMMARY = ("line", "result", "fault", "parts", "first", "last")
 
 Row: TypeAlias = tuple[Any, ...]
 

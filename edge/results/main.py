@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import dataclasses
 import sys
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from alfa.cli import entry
-from alfa.errors import BadInput
+from alfa.errors import BadInput, Fault, cause
 from edge.health import Health
 from edge.lifecycle import Lifecycle, configure_logging
 from edge.plc.registers import MapRow, map_rows
@@ -69,12 +70,7 @@ def export(
     """Print the recorded verdicts; without --csv, how many parts ended how. The service may be running."""
     begin_ns, database = since_ns(since), load_settings(config).database
     if as_csv:
-        rows = verdicts(database, begin_ns)
-        # Looked at before the header is written: bad input prints nothing.
-        first = next(rows, None)
-        writer = csv.writer(sys.stdout)
-        writer.writerow(COLUMNS)
-        writer.writerows([] if first is None else chain([first], rows))
+        _write_csv(verdicts(database, begin_ns))
     else:
         Console().print(_summary(summary(database, begin_ns)))
 
@@ -108,10 +104,26 @@ def _rows(config: Path | None) -> list[MapRow]:
     return [row for name, line in settings.lines.items() for row in map_rows(name, base, line.index)]
 
 
+def _write_csv(rows: Iterator[Row]) -> None:
+    # Looked at before the header is written: bad input prints nothing.
+    first = list(islice(rows, 1))
+    writer = csv.writer(sys.stdout)
+    try:
+        writer.writerow(COLUMNS)
+        writer.writerows(chain(first, rows))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has seen enough.
+        raise
+    except OSError as error:
+        raise Fault("export_failed", f"the output cannot be written: {cause(error)}") from error
+
+
 def _summary(rows: Sequence[Row]) -> Table:
-    table = Table(title="Parts in the record")
+    table = Table(title="Parts in the record", box=SIMPLE)
     for name in SUMMARY:
-        table.add_column(name, no_wrap=True)
+        # A number or a time that is cut short would be another one.
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*map(str, row))
     return table

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -120,6 +122,7 @@ def test_summary_counts_parts(config: Path, writing: Record, make_verdict: MakeV
     outcome = run(config)
     assert outcome.exit_code == 0
     assert "Parts in the record" in outcome.stdout
+    assert "…" not in outcome.stdout
 
 
 @pytest.mark.parametrize("since", ["yesterday", "", "2026-13-01", "9" * 500])
@@ -130,6 +133,16 @@ def test_bad_since(config: Path, writing: Record, since: str) -> None:
     assert str(outcome.exception).startswith("--since = ")
     assert "ISO 8601" in str(outcome.exception)
     assert outcome.stdout == ""
+
+
+def test_output_that_cannot_be_written(config: Path, writing: Record, make_verdict: MakeVerdict) -> None:
+    """A file on a full disk: one line with what is wrong, exit 3."""
+    writing.append([make_verdict(0)])
+    command = [sys.executable, "-m", "edge.results.main", "export", "--csv", "--config", str(config)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "error: export_failed: the output cannot be written: " in done.stderr
 
 
 def test_no_record_yet(config: Path) -> None:
