@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,8 @@ _IN_PLAIN_WORDS = {
     "too_short": "is empty; give at least 1",
     "union_tag_not_found": "does not say of which kind it is; add `kind`",
 }
-
+# Somebody who pastes a secret where none belongs must not find it in the journal.
+_SECRET_NAME = re.compile(r"secret|token|password|key", re.IGNORECASE)
 
 ContextualForm = Literal["paper", "robust", "none"]
 # How much of each end of the other side's interval the form `robust` cuts off.
@@ -186,11 +188,11 @@ def first_problem(path: Path, error: ValidationError, prefix: str = "") -> BadIn
     found = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     keys = [prefix] if prefix else []
     key = ".".join([*keys, *(str(part) for part in found["loc"])])
+    # A finding about the whole file has no value worth showing.
+    value = found["input"] if key and not _SECRET_NAME.search(key) else None
     if found["type"] == "extra_forbidden":
-        return BadInput(path, key, found["input"], "unknown key; remove it or check its spelling")
+        return BadInput(path, key, value, "unknown key; remove it or check its spelling")
     if found["type"] == "missing":
         return BadInput(path, key, None, "is missing; add it")
     message = _IN_PLAIN_WORDS.get(found["type"], found["msg"].removeprefix("Value error, "))
-    # A finding about the whole file has no value worth showing.
-    value = found["input"] if key else None
     return BadInput(path, key, value, message[:1].lower() + message[1:])

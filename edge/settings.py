@@ -31,6 +31,7 @@ from alfa.settings import LlmSettings, ModelSettings, first_problem, read_toml
 from edge.addresses import Address
 from edge.messages import NAME_PATTERN
 from edge.ring import ring_stem
+from edge.security.settings import NetworkSettings
 
 # sun_path holds 108 bytes; the longest socket name we add to the runtime directory must fit beside it.
 _LONGEST_SOCKET_PATH = 107
@@ -329,6 +330,7 @@ class Settings(BaseSettings):
     results: ResultsSettings = ResultsSettings()
     plc: PlcSettings | None = None
     http: HttpSettings = HttpSettings()
+    network: NetworkSettings | None = None
     lines: dict[str, LineSettings] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -374,6 +376,25 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _who_uses_tcp_has_a_key(self) -> Self:
+        """Whoever binds an endpoint has one, as its table asks for it; here are those who connect."""
+        if self.network is None:
+            return self
+        for line in self.network.cameras:
+            if line not in self.lines:
+                raise ValueError(f"`network.cameras.{line}`: there is no such line")
+            if (detector := self.lines[line].detector) not in self.network.detectors:
+                raise ValueError(
+                    f"`network.detectors.{detector}` is missing: it fetches frames over TCP and needs a `key`"
+                )
+        for detector in self.network.detectors:
+            if detector not in self.detectors():
+                raise ValueError(f"`network.detectors.{detector}`: no line names this detector")
+        if self.network.doorways and self.network.results is None:
+            raise ValueError("`network.results` is missing: it hears others over TCP and needs a `key`")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -401,7 +422,16 @@ class Settings(BaseSettings):
 
     def camera_endpoint(self, line: str) -> str:
         """Where the line's camera publishes `frame/` and `beat/camera/`."""
-        return f"ipc://{self.paths.runtime}/camera-{line}.sock"
+        camera = self._network.cameras.get(line)
+        return self._ipc(f"camera-{line}") if camera is None else camera.frames
+
+    def camera_is_near(self, line: str) -> bool:
+        """Whether the line's camera is reached over ipc."""
+        return line not in self._network.cameras
+
+    def shares_frames(self, line: str) -> bool:
+        """Whether the line's large frames go through shared memory; never where its camera uses TCP."""
+        return self.lines[line].shared_frames and self.camera_is_near(line)
 
     def tally_file(self, line: str) -> Path:
         """Where the line's camera keeps the counts of its starts."""
@@ -413,19 +443,30 @@ class Settings(BaseSettings):
 
     def detector_endpoint(self, detector: str) -> str:
         """Where the detector publishes `verdict/` and `beat/detector/`."""
-        return f"ipc://{self.paths.runtime}/detector-{detector}.sock"
+        network = self._network.detectors.get(detector)
+        return (network and network.verdicts) or self._ipc(f"detector-{detector}")
 
     def maps_endpoint(self, detector: str) -> str:
         """Where the detector publishes `map/`."""
-        return f"ipc://{self.paths.runtime}/maps-{detector}.sock"
+        network = self._network.detectors.get(detector)
+        return (network and network.maps) or self._ipc(f"maps-{detector}")
 
     def replay_endpoint(self, detector: str) -> str:
         """Where the detector answers replay requests (ROUTER)."""
-        return f"ipc://{self.paths.runtime}/replay-{detector}.sock"
+        network = self._network.detectors.get(detector)
+        return (network and network.replay) or self._ipc(f"replay-{detector}")
 
     def results_endpoint(self) -> str:
         """Where results publishes `beat/results/`."""
-        return f"ipc://{self.paths.runtime}/results.sock"
+        network = self._network.results
+        return (network and network.beats) or self._ipc("results")
+
+    @property
+    def _network(self) -> NetworkSettings:
+        return self.network or NetworkSettings()
+
+    def _ipc(self, name: str) -> str:
+        return f"ipc://{self.paths.runtime}/{name}.sock"
 
 
 def load_settings(config: Path) -> Settings:
@@ -458,7 +499,10 @@ def _resolved(settings: Settings, config: Path) -> Settings:
         update={name: (home / getattr(settings.paths, name)) for name in PathSettings.model_fields}
     )
     lines = {name: _resolved_line(line, home) for name, line in settings.lines.items()}
-    resolved = settings.model_copy(update={"paths": paths, "lines": lines})
+    network = settings.network
+    if network is not None:
+        network = network.model_copy(update={"keys": home / network.keys})
+    resolved = settings.model_copy(update={"paths": paths, "lines": lines, "network": network})
     for endpoint in (
         *map(resolved.camera_endpoint, lines),
         *map(resolved.replay_endpoint, resolved.detectors()),

@@ -38,6 +38,8 @@ from edge.messages import (
     decode_verdict,
     verdict_topic,
 )
+from edge.security.credentials import Credentials
+from edge.security.keys import Role
 from edge.settings import Settings, load_settings
 from edge.sockets import VERDICT_HWM, Socket, Sockets, receive
 
@@ -91,9 +93,15 @@ def watch(
     settings = load_settings(config)
     watched = Watched(_lines(config, settings, line))
     console = Console()
-    with Lifecycle() as lifecycle, Sockets() as sockets, _screen(watched, console, plain) as live:
+    credentials = Credentials.load(settings.network, Role.SUBSCRIBER)
+    with (
+        Lifecycle() as lifecycle,
+        Sockets(credentials) as sockets,
+        _screen(watched, console, plain) as live,
+    ):
         socket = _subscribed(sockets, settings, watched.lines)
         while not lifecycle.stopping and not (count and watched.verdicts >= count):
+            sockets.tend()
             for heard in _listen(socket, watched, count):
                 watched.take(heard, time.monotonic())
                 if plain and isinstance(heard, Verdict):
@@ -249,7 +257,9 @@ def _lines(config: Path, settings: Settings, asked: list[str] | None) -> tuple[s
 
 def _subscribed(sockets: Sockets, settings: Settings, lines: tuple[str, ...]) -> Socket:
     detectors = {settings.lines[line].detector for line in lines}
-    endpoints = [*map(settings.detector_endpoint, detectors), *map(settings.camera_endpoint, lines)]
+    # Cameras elsewhere let nobody in who need not see every picture; their beats are not shown.
+    near = [line for line in lines if settings.camera_is_near(line)]
+    endpoints = [*map(settings.detector_endpoint, detectors), *map(settings.camera_endpoint, near)]
     topics = [
         topic
         for line in lines

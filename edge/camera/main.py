@@ -22,6 +22,8 @@ from edge.health import Health
 from edge.lifecycle import Heart, Lifecycle, configure_logging, new_epoch
 from edge.messages import ServiceState
 from edge.ring import FrameRing
+from edge.security.credentials import Credentials
+from edge.security.keys import Role
 from edge.settings import Settings, Source, load_settings
 from edge.sockets import FRAME_HWM, Sockets
 from edge.web import Pages
@@ -46,7 +48,12 @@ def camera(
     log = configure_logging("camera").bind(line=line)
     try:
         _open(source, line, config)
-        with Lifecycle() as lifecycle, _pages(config, settings, line, log) as pages, Sockets() as sockets:
+        credentials = Credentials.load(settings.network, Role.CAMERA, line)
+        with (
+            Lifecycle() as lifecycle,
+            _pages(config, settings, line, log) as pages,
+            Sockets(credentials, log) as sockets,
+        ):
             heart = Heart("camera", line, new_epoch())
             heart.counters["ended"] = 0
             pages.serve("camera", Health([heart], lifecycle))
@@ -55,8 +62,8 @@ def camera(
             lifecycle.ready(f"capturing {line}")
             log.info("started", epoch=heart.epoch, source=settings.lines[line].source.kind)
             try:
-                _hold(gate, sink, lifecycle)
-                _capture(source, settings.lines[line].source, sink, heart, lifecycle, log)
+                _hold(gate, sink, lifecycle, sockets)
+                _capture(source, settings.lines[line].source, sink, heart, lifecycle, sockets, log)
             except Fault as error:
                 heart.state, heart.last_error = ServiceState.FAULT, str(error)
                 raise
@@ -101,7 +108,7 @@ def _sink(
     buffer_bytes = of_line.frame_buffer_bytes
     # The endpoint first: who holds it may take over what an earlier camera left, its ring and its tally.
     publisher = sockets.watched_publisher(settings.camera_endpoint(line), FRAME_HWM)
-    ring = FrameRing(settings.frames_stem(line), buffer_bytes) if of_line.shared_frames else None
+    ring = FrameRing(settings.frames_stem(line), buffer_bytes) if settings.shares_frames(line) else None
     tally = Tally(settings.tally_file(line), heart.epoch, log)
     heart.earlier = tally.earlier
     return FrameSink(
@@ -115,10 +122,11 @@ def _sink(
     )
 
 
-def _hold(gate: DetectorGate | None, sink: FrameSink, lifecycle: Lifecycle) -> None:
+def _hold(gate: DetectorGate | None, sink: FrameSink, lifecycle: Lifecycle, sockets: Sockets) -> None:
     """Beat, in state STARTING, until the gate opens."""
     while gate is not None and not lifecycle.stopping and not gate.is_open(sink):
         lifecycle.alive()
+        sockets.tend()
         sink.beat_when_due()
         sink.wait(_TICK_S)
 
@@ -129,6 +137,7 @@ def _capture(
     sink: FrameSink,
     heart: Heart,
     lifecycle: Lifecycle,
+    sockets: Sockets,
     log: structlog.stdlib.BoundLogger,
 ) -> None:
     """Take parts when they are due and beat in between; after the last part go on beating until stopped."""
@@ -139,6 +148,7 @@ def _capture(
         lifecycle.alive()
         if not heart.counters["ended"]:
             condition.follow(source.trouble or watch.trouble(time.monotonic()))
+        _follow_keys(sockets, lifecycle, heart)
         sink.beat_when_due()
         if heart.counters["ended"] or (wait_s := pacer.wait_s()) > 0:
             sink.wait(_TICK_S if heart.counters["ended"] else min(wait_s, _TICK_S))
@@ -152,6 +162,14 @@ def _capture(
         if isinstance(shot, End) or heart.counters["captured"] == settings.limit:
             heart.counters["ended"] = 1
             log.info("source ended", captured=heart.counters["captured"])
+
+
+def _follow_keys(sockets: Sockets, lifecycle: Lifecycle, heart: Heart) -> None:
+    sockets.tend()
+    if lifecycle.take_reload():
+        sockets.reload_keys()
+    for name, count in sockets.counters().items():
+        heart.counters[name] = count
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from alfa.cli import entry
 from alfa.errors import BadInput
 from edge.health import Health
 from edge.lifecycle import Lifecycle, configure_logging
+from edge.security.credentials import Credentials
+from edge.security.keys import Role
 from edge.settings import Settings, load_settings
 from edge.sockets import Sockets
 from edge.web import Pages
@@ -37,7 +39,7 @@ def detect(
     with (
         Lifecycle() as lifecycle,
         Pages(address, config, f"http.detectors.{name}", log) as pages,
-        Sockets() as sockets,
+        Sockets(Credentials.load(settings.network, Role.DETECTOR, name), log) as sockets,
     ):
         service = DetectorService(config, settings, name, lifecycle, sockets, log)
         pages.serve("detector", Health(service.hearts, lifecycle))

@@ -62,6 +62,7 @@ class DetectorService:
         self._settings = settings
         self._line_settings = settings.lines_of(name)
         self._lifecycle = lifecycle
+        self._sockets = sockets
         self._log = log
         self._lines = _lines(settings, name)
         self._queues = _queues(settings, name)
@@ -75,9 +76,7 @@ class DetectorService:
         frames = sockets.speaking_subscriber(
             map(settings.camera_endpoint, self._lines), map(frame_topic, self._lines), FRAME_HWM
         )
-        shared = {
-            line: settings.frames_stem(line) for line, its in self._line_settings.items() if its.shared_frames
-        }
+        shared = {line: settings.frames_stem(line) for line in self._lines if settings.shares_frames(line)}
         self._inlet = Inlet(
             FrameSource(frames, shared, log),
             self._lines,
@@ -127,6 +126,7 @@ class DetectorService:
         return self._model.computing or (self._pipeline is not None and self._pipeline.running)
 
     def _serve_once(self) -> None:
+        self._sockets.tend()
         owes_losses = any(line.owes_losses for line in self._lines.values())
         self._poller.poll(0 if owes_losses else _POLL_MS)
         self._inlet.take()
@@ -171,6 +171,7 @@ class DetectorService:
         if outcome is not None:
             self._take_reload(outcome)
         if self._model.can_reload() and self._lifecycle.take_reload():
+            self._sockets.reload_keys()
             self._model.start_reload()
 
     def _start_pipeline(self, loaded: Loaded) -> None:
@@ -222,6 +223,8 @@ class DetectorService:
         for name, line in self._lines.items():
             line.heart.counters["queue"] = self._queues.depth(name)
             line.heart.counters["prepared"] = self._queues.ready(name)
+            for counter, count in self._sockets.counters().items():
+                line.heart.counters[counter] = count
         state, error = self._state()
         if self._outlet.beat(state, error) and state is not ServiceState.FAULT:
             self._lifecycle.alive()

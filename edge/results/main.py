@@ -22,6 +22,8 @@ from edge.lifecycle import Lifecycle, configure_logging
 from edge.plc.registers import MapRow, map_rows
 from edge.results.export import COLUMNS, SUMMARY, Row, since_ns, summary, verdicts
 from edge.results.service import ResultsService
+from edge.security.credentials import Credentials
+from edge.security.keys import Role
 from edge.settings import load_settings
 from edge.sockets import Sockets
 from edge.web import Pages
@@ -87,7 +89,7 @@ def _serve(config: Path) -> None:
     with (
         Lifecycle() as lifecycle,
         Pages(settings.http.results, config, "http.results", log) as pages,
-        Sockets() as sockets,
+        Sockets(Credentials.load(settings.network, Role.RESULTS), log) as sockets,
     ):
         service = ResultsService(settings, lifecycle, sockets, log)
         pages.serve("results", Health(service.hearts, lifecycle))

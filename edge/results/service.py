@@ -66,6 +66,7 @@ class ResultsService:
     ) -> None:
         self._settings = settings
         self._lifecycle = lifecycle
+        self._sockets = sockets
         self._log = log
         epoch = new_epoch()
         self._lines = {
@@ -118,6 +119,7 @@ class ResultsService:
 
     def _serve_once(self, wait_ms: int) -> None:
         delivery = self._inbox.take(wait_ms)
+        self._follow_keys()
         now = time.monotonic()
         self._take(delivery, now)
         self._supervise(now)
@@ -257,9 +259,14 @@ class ResultsService:
             return f"the record fails: {self._books.trouble}"
         return f"recording {', '.join(self._lines)}"
 
+    def _follow_keys(self) -> None:
+        self._sockets.tend()
+        if self._lifecycle.take_reload():
+            self._sockets.reload_keys()
+
     def _service_counters(self) -> dict[str, int]:
         """The same for all lines."""
-        counters = {**self._evidence.counters, **self._record.counters}
+        counters = {**self._evidence.counters, **self._record.counters, **self._sockets.counters()}
         if self._plc is not None:
             counters |= {f"plc_{name}": count for name, count in self._plc.counters().items()}
             counters["plc_connected"] = int(not self._plc_trouble)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import zmq
 
 from alfa.errors import Fault
 from edge.messages import Part, frame_topic
@@ -83,14 +82,6 @@ def test_directory_that_cannot_be_made_is_a_fault(runtime_dir: Path, sockets: So
     with pytest.raises(Fault, match=r"run/x\.sock") as caught:
         sockets.publisher(f"ipc://{runtime_dir}/run/x.sock", FRAME_HWM)
     assert caught.value.name == "endpoint_unusable"
-
-
-def test_port_in_use_is_a_fault(sockets: Sockets) -> None:
-    """A TCP port that another socket holds is told with the address."""
-    first = sockets.publisher("tcp://127.0.0.1:*", FRAME_HWM)
-    endpoint = first.getsockopt_string(zmq.LAST_ENDPOINT)
-    with pytest.raises(Fault, match=endpoint):
-        sockets.publisher(endpoint, FRAME_HWM)
 
 
 def test_line1_does_not_receive_line10(
