@@ -182,6 +182,14 @@ class LineSettings(_Table):
         """As `frame_buffer_mb` says."""
         return self.frame_buffer_mb * _BYTES_PER_MB
 
+    @field_validator("prompts")
+    @classmethod
+    def _prompts_are_a_class(cls, prompts: str) -> str:
+        """With the suffix it would be a path, seen from wherever the service was started."""
+        if prompts.endswith(".toml"):
+            raise ValueError(f"give the class alone: {prompts.removesuffix('.toml')!r}")
+        return prompts
+
     @field_validator("max_side")
     @classmethod
     def _enough_is_left(cls, max_side: int) -> int:

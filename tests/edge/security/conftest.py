@@ -64,6 +64,8 @@ class Plant:
             watch=WatchNetwork(key="laptop"),
         )
         self._stack = stack
+        # Held, or a stranger that a test forgets would be closed by the garbage collector.
+        self._strangers: list[Socket] = []
         self._context = zmq.Context()
         stack.callback(self._context.destroy, linger=0)
 
@@ -96,6 +98,7 @@ class Plant:
             server: name of the service that it believes to speak to; None: it has heard of no keys.
         """
         made: Socket = self._context.socket(kind)
+        self._strangers.append(made)
         made.setsockopt(zmq.LINGER, 0)
         if own is not None:
             public, secret = (
