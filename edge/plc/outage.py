@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from edge.backoff import BackOff
+
 # A connection that has stood for so long ends the outage.
 HELD_S = 5.0
 _FIRST_PAUSE_S = 0.1
@@ -17,7 +19,7 @@ class Outage:
     def __init__(self) -> None:
         self._loss_is_told = False
         self._return_is_told = False
-        self._pause_s = _FIRST_PAUSE_S
+        self._back_off = BackOff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
 
     def tell_loss(self) -> bool:
         """The link failed: True where this begins an outage."""
@@ -31,9 +33,7 @@ class Outage:
 
     def next_pause_s(self) -> float:
         """Seconds until the next attempt, each time more up to two."""
-        pause_s = self._pause_s
-        self._pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        return pause_s
+        return self._back_off.pause_s()
 
     def after(self, connected_s: float) -> Outage:
         """What is left of it when a connection has stood for so long."""

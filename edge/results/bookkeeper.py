@@ -15,6 +15,7 @@ from itertools import islice
 import structlog
 
 from alfa.errors import Fault
+from edge.backoff import BackOff
 from edge.clocks import this_boot
 from edge.messages import EarlierStart, FaultCode, FaultReason, Result, Verdict, fault_code, missing_verdict
 from edge.rate_limited_log import RateLimitedLog
@@ -84,7 +85,7 @@ class Bookkeeper:
         self._events: list[AlarmEvent] = []
         self._captured: dict[tuple[str, int], int] = {}
         self._counts_written_s = 0.0
-        self._retry_s = _FIRST_RETRY_S
+        self._back_off = BackOff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
         self._retry_at_s = float("-inf")
 
     def restore(self, now: float) -> None:
@@ -347,8 +348,7 @@ class Bookkeeper:
         line.heart.last_seq = verdict.seq
 
     def _fail(self, error: Fault, now: float) -> None:
-        self._retry_at_s = now + self._retry_s
-        self._retry_s = min(2 * self._retry_s, _LONGEST_RETRY_S)
+        self._retry_at_s = now + self._back_off.pause_s()
         was_well, self.trouble = not self.trouble, error.detail
         if not was_well:
             return
@@ -358,7 +358,7 @@ class Bookkeeper:
 
     def _recover(self) -> None:
         self.trouble = ""
-        self._retry_s = _FIRST_RETRY_S
+        self._back_off.reset()
         for line in self._lines.values():
             line.record_failed = False
         self._log.info("record_recovered")

@@ -9,6 +9,10 @@ from typing import Final, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+# Between attempts to have a camera back.
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Captured:

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from alfa.errors import Fault
-from edge.camera.sources.backoff import BackOff
-from edge.camera.sources.base import Captured, End, Shot, Trouble, Unreadable
+from edge.backoff import BackOff
+from edge.camera.sources.base import FIRST_PAUSE_S, LONGEST_PAUSE_S, Captured, End, Shot, Trouble, Unreadable
 from edge.camera.sources.opencv import open_capture
 from edge.settings import DeviceSource
 
@@ -79,7 +79,7 @@ class CaptureDevice:
         return repr(re.sub(r"//[^/@]*@", "//***@", str(self._settings.device)))
 
     def _run(self, capture: cv2.VideoCapture | None) -> None:
-        back_off = BackOff()
+        back_off = BackOff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while not self._closing.is_set():
             if capture is not None:
                 delivered = self._pump(capture)

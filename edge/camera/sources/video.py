@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from alfa.errors import BadInput
-from edge.camera.sources.backoff import BackOff
-from edge.camera.sources.base import END, Captured, End, Shot, Trouble
+from edge.backoff import BackOff
+from edge.camera.sources.base import END, FIRST_PAUSE_S, LONGEST_PAUSE_S, Captured, End, Shot, Trouble
 from edge.camera.sources.opencv import open_capture
 from edge.settings import VideoSource
 
@@ -24,7 +24,7 @@ class VideoFile:
         self._settings = settings
         self._capture: cv2.VideoCapture | None = None
         self._number = 0
-        self._back_off = BackOff()
+        self._back_off = BackOff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         self._retry_at_s = 0.0
         self.trouble: Trouble | None = None
 

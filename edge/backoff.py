@@ -1,4 +1,4 @@
-"""Growing pauses between attempts that never end: a camera may be back after a second or after a weekend."""
+"""Growing pauses between attempts that never end: what is lost may be back after a second or a weekend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class BackOff:
         longest_s: no pause is longer.
     """
 
-    def __init__(self, first_s: float = 0.5, longest_s: float = 30.0) -> None:
+    def __init__(self, first_s: float, longest_s: float) -> None:
         self._first_s = first_s
         self._longest_s = longest_s
         self._next_s = first_s

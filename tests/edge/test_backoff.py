@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.camera.sources.backoff import BackOff
+from edge.backoff import BackOff
 
 
 def test_pauses_double_up_to_a_limit_for_ever() -> None:
