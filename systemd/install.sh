@@ -79,7 +79,16 @@ install_first_files() {
     done
 }
 
+# So that `edge-check` and the others are found by name.
+link_commands() {
+    local command
+    for command in "$PREFIX"/bin/edge-* "$PREFIX"/bin/alfa-*; do
+        ln -sf "$command" "/usr/local/bin/$(basename "$command")"
+    done
+}
+
 uninstall() {
+    find /usr/local/bin -maxdepth 1 -type l -lname "$PREFIX/*" -delete
     systemctl disable --now alfa.target 'alfa-*' 2>/dev/null || true
     systemctl stop 'alfa-*' 2>/dev/null || true
     rm -f "$UNITS"/alfa.target "$UNITS"/alfa-results.service "$UNITS"/alfa-detector@.service "$UNITS"/alfa-camera@.service
@@ -96,6 +105,7 @@ install)
     install_program
     install_units
     install_first_files
+    link_commands
     echo "installed. First time: edit $CONFIG/config.toml, run edge-check, then for its lines and detectors"
     echo "  systemctl enable --now alfa.target alfa-results alfa-detector@main alfa-camera@LINE"
     echo "After an upgrade, what runs is still the old program: systemctl restart 'alfa-*'"
