@@ -47,6 +47,9 @@ bundle: $(BIN)/pip  ## one archive for a box without network: wheels, weights, i
 	rm -rf $(BUNDLE)
 	@echo "$(BUNDLE).tar: copy it over, unpack it, sudo systemd/install.sh"
 
+trial: $(VENV)/.installed  ## as root: install and break it in a booted Debian (systemd-container, debootstrap)
+	tests/nspawn/trial.sh
+
 demo: $(VENV)/.installed  ## a synthetic line from camera to PLC, pictures in ./demo-output
 	$(BIN)/edge-demo --output $(OUTPUT)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Boots a Debian of its own in systemd-nspawn, without network, and runs inside.sh there; exit 1 where a step failed.
-# What it writes goes into a layer that is gone afterwards: the root serves again.
+# What it writes goes into a layer that is gone afterwards: the root serves again. SHORT=1 leaves out the slow steps.
 #   tests/nspawn/boot.sh ROOT RESULT SOURCE [DEPENDENCIES]
 #     ROOT          debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,procps,python3-venv,mbpoll bookworm ROOT
 #     RESULT        a directory for trial.log
@@ -16,7 +16,7 @@ cat >"$ROOT/etc/systemd/system/trial.service" <<UNIT
 After=basic.target dbus.service
 [Service]
 Type=oneshot
-Environment=${DEPENDENCIES:+PIP_NO_DEPS=1}
+Environment=SHORT=${SHORT:-} ${DEPENDENCIES:+PIP_NO_DEPS=1}
 ExecStart=/bin/bash -c '/trial/inside.sh >/result/trial.log 2>&1'
 ExecStopPost=/bin/systemctl --no-block poweroff
 [Install]
