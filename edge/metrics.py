@@ -81,6 +81,15 @@ EVENTS = Metric(
     "Counters of the beat that have no metric of their own, by name.",
     ("service", "line", "event"),
 )
+PEERS_REFUSED = Metric(
+    "alfa_peers_refused_total", "counter", "Callers over TCP that were not let in.", ("service",)
+)
+HANDSHAKES_FAILED = Metric(
+    "alfa_handshakes_failed_total", "counter", "Calls of our own over TCP that were not let in.", ("service",)
+)
+KEYS_NOT_RELOADED = Metric(
+    "alfa_keys_not_reloaded_total", "counter", "Reloads at which the keys could not be read.", ("service",)
+)
 CAPTURED = Metric("alfa_camera_captured_total", "counter", "Parts that were given a number.", ("line",))
 SENT = Metric("alfa_camera_sent_total", "counter", "Parts whose image was published.", ("line",))
 UNREADABLE = Metric("alfa_camera_unreadable_total", "counter", "Parts without a usable image.", ("line",))
@@ -156,6 +165,9 @@ METRICS = (
     STATE,
     LAST_SEQ,
     EVENTS,
+    PEERS_REFUSED,
+    HANDSHAKES_FAILED,
+    KEYS_NOT_RELOADED,
     CAPTURED,
     SENT,
     UNREADABLE,
@@ -195,9 +207,15 @@ class Series:
 
 
 _OF_RESULTS = {result.lower(): Series(PARTS, (str(result),)) for result in Result}
+_OF_TCP = {
+    "peers_refused": Series(PEERS_REFUSED),
+    "handshakes_failed": Series(HANDSHAKES_FAILED),
+    "keys_not_reloaded": Series(KEYS_NOT_RELOADED),
+}
 # What each service counts, by the counter's name in the beat.
 SERIES: Mapping[ServiceName, Mapping[str, Series]] = {
     "camera": {
+        **_OF_TCP,
         "captured": Series(CAPTURED),
         "sent": Series(SENT),
         "unreadable": Series(UNREADABLE),
@@ -206,6 +224,7 @@ SERIES: Mapping[ServiceName, Mapping[str, Series]] = {
         **{trouble: Series(TROUBLE, (trouble,)) for trouble in TROUBLES},
     },
     "detector": {
+        **_OF_TCP,
         **_OF_RESULTS,
         **{str(reason): Series(FAULTS, (str(reason),)) for reason in FaultReason if reason},
         "received": Series(RECEIVED),
@@ -215,6 +234,7 @@ SERIES: Mapping[ServiceName, Mapping[str, Series]] = {
         "reload_refused": Series(RELOADS, ("refused",)),
     },
     "results": {
+        **_OF_TCP,
         **_OF_RESULTS,
         "no_verdict": Series(FAULTS, (str(FaultReason.NO_VERDICT),)),
         "recorded": Series(RECORDED),

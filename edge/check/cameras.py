@@ -10,7 +10,7 @@ from alfa.errors import Fault
 from edge.camera.sources.base import Captured, End, ImageSource, Shot
 from edge.camera.sources.choice import make_source
 from edge.check.findings import Check, Finding
-from edge.check.running import is_served
+from edge.check.running import is_elsewhere, is_served
 from edge.settings import Settings
 
 # A network camera may take five seconds to open; a line at 0.1 parts a second takes ten.
@@ -23,7 +23,10 @@ def check_cameras(settings: Settings, patience_s: float = PATIENCE_S) -> Iterato
     """One finding a line; where its camera service runs, the source is left alone."""
     for name, line in settings.lines.items():
         check = Check("camera", name)
-        if is_served(settings.camera_endpoint(name)):
+        endpoint = settings.camera_endpoint(name)
+        if is_elsewhere(endpoint):
+            yield check.ok(f"on another host ({endpoint}); run edge-check there")
+        elif is_served(endpoint):
             yield check.ok("in use by edge-camera, which runs; edge-watch shows its state")
         else:
             source = make_source(line.source)

@@ -13,6 +13,7 @@ from rich.console import Console
 from alfa.cli import entry
 from edge.check.cameras import check_cameras
 from edge.check.findings import Finding
+from edge.check.keys import check_keys
 from edge.check.pages import check_pages
 from edge.check.plc import check_plc
 from edge.check.report import as_json, as_table, failed
@@ -43,6 +44,7 @@ def check(
 def _findings(config: Path, settings: Settings) -> Iterator[Finding]:
     """The quick ones first."""
     yield from check_storage(config, settings)
+    yield from check_keys(settings)
     yield from check_pages(settings)
     yield from check_plc(settings)
     yield from check_cameras(settings)

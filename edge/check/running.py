@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from contextlib import closing
 
-_IPC = "ipc://"
+_IPC, _TCP = "ipc://", "tcp://"
 _TIMEOUT_S = 1.0
 
 
+def is_elsewhere(endpoint: str) -> bool:
+    """Whether an endpoint is of another machine."""
+    return endpoint.startswith(_TCP) and _bind_error(_host(endpoint), 0) == errno.EADDRNOTAVAIL
+
+
 def is_served(endpoint: str) -> bool:
-    """Whether somebody listens on an ipc endpoint; False for others."""
-    if not endpoint.startswith(_IPC):
-        return False
+    """Whether somebody listens on an endpoint of this machine."""
+    if endpoint.startswith(_TCP):
+        # Connecting would be counted and logged as a stranger's.
+        port = int(endpoint.rpartition(":")[2])
+        return _bind_error(_host(endpoint), port) == errno.EADDRINUSE
     with closing(socket.socket(socket.AF_UNIX)) as probe:
         probe.settimeout(_TIMEOUT_S)
         try:
@@ -20,3 +28,19 @@ def is_served(endpoint: str) -> bool:
         except OSError:
             return False
     return True
+
+
+def _host(endpoint: str) -> str:
+    return endpoint.removeprefix(_TCP).rpartition(":")[0]
+
+
+def _bind_error(host: str, port: int) -> int:
+    """Number of the error that binding gives; 0 where it works."""
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(0)
+        except OSError as error:
+            return error.errno or 0
+    return 0

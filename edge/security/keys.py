@@ -167,6 +167,10 @@ class KeyDirectory:
             )
         return KeyPair(certificate, secret)
 
+    def has_secret(self, name: str) -> bool:
+        """Whether the secret key is in this directory; else it is on another host, or with systemd alone."""
+        return self._file(name, _SECRET).exists()
+
     def _secret(self, name: str, environment: Mapping[str, str]) -> tuple[Path, SecretStr]:
         """systemd hands a credential to the service's user alone, which its mode bits need not show."""
         directory = environment.get(_CREDENTIALS)
