@@ -14,7 +14,10 @@ import pytest
 
 from alfa.calibration import Calibration
 from alfa.prompting.promptset import PromptSet, load_prompt_set
+from edge.prompts import applying, history
 from edge.prompts import main as prompts
+from edge.prompts.place import place_of_line
+from edge.settings import load_settings
 
 Command = Callable[..., Any]
 # Of this directory's conftest; pytest's importlib mode gives it no importable name.
@@ -218,11 +221,17 @@ def test_a_reload_that_systemd_refuses_is_a_fault(
     assert box.prompts.read_bytes() == box.new.read_bytes()
 
 
-# Reads a number a line and runs the command in a child that is killed the n-th time it is about to change the
-# disk; a file that is written in place is then open and empty.
+# Reads a number a line and applies in a child that is killed the n-th time it is about to change the disk;
+# a file that is written in place is then open and empty.
 _KILLED = """
 import os, signal, sys
-from edge.prompts import main
+from pathlib import Path
+from edge.prompts.applying import plan, put_in_force
+from edge.prompts.place import place_of_line
+from edge.settings import load_settings
+
+config, prompts, calibration = map(Path, sys.argv[1:])
+place = place_of_line(load_settings(config), "left")
 
 CHANGES = ("write", "fsync", "chmod", "rename", "replace", "mkdir")
 
@@ -237,33 +246,34 @@ def kill_at(moment):
 
 for line in sys.stdin:
     if not (child := os.fork()):
-        sys.stdout = sys.stderr
         kill_at(int(line))
-        main.main()
+        put_in_force(plan(place, prompts, {"left": calibration}))
+        os._exit(0)
     print("killed" if os.WIFSIGNALED(os.waitpid(child, 0)[1]) else "ended", flush=True)
 """
 
 
 def test_a_kill_at_any_moment_leaves_whole_files_and_the_way_back(
-    apply: Command, box: Box, old_set: PromptSet, new_set: PromptSet, tmp_path: Path
+    box: Box, old_set: PromptSet, new_set: PromptSet, tmp_path: Path
 ) -> None:
     """Prompts and calibration are the old ones or the new ones, and the same command again ends the work."""
     in_force = box.calibrate("left", old_set)
-    box.calibrate("other", new_set).rename(tmp_path / "new.json")
+    calibration = box.calibrate("other", new_set).rename(tmp_path / "new.json")
     old, new = old_set.content_hash, new_set.content_hash
-    arguments = ["apply", str(box.new), "--calibration", str(tmp_path / "new.json")]
-    program = [sys.executable, "-c", _KILLED, *arguments, "--line", "left", "--config", str(box.config)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(program, text=True, **pipes) as killing:  # type: ignore[call-overload]
+    place = place_of_line(load_settings(box.config), "left")
+    program = [sys.executable, "-c", _KILLED, str(box.config), str(box.new), str(calibration)]
+    with subprocess.Popen(program, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killing:
         moment = 0
         while _answer(killing, moment) == "killed":
             moment += 1
             assert {box.hash, Calibration.load(in_force).prompts_hash} <= {old, new}
-            assert apply(*arguments).exit_code == 0
+            applying.put_in_force(applying.plan(place, box.new, {"left": calibration}))
             assert box.hash == Calibration.load(in_force).prompts_hash == new
-            assert apply("rollback").exit_code == 0
+            entry = history.before(place)
+            applying.put_in_force(applying.plan(place, entry.path, entry.calibrations))
             assert box.hash == Calibration.load(in_force).prompts_hash == old
             shutil.rmtree(box.prompts.parent / ".history")
+        assert killing.stdin is not None
         killing.stdin.close()
     assert moment > 10, "was hardly ever killed"
 
