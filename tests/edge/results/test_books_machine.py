@@ -193,4 +193,4 @@ class BooksMachine(RuleBasedStateMachine):
 
 
 TestBooksMachine = BooksMachine.TestCase
-TestBooksMachine.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestBooksMachine.settings = settings(TestBooksMachine.settings, max_examples=60, stateful_step_count=40)
