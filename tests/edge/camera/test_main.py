@@ -31,6 +31,7 @@ from edge.messages import (
     frame_topic,
     slot_of,
 )
+from edge.plc.registers import LineImage
 from edge.settings import Settings, load_settings
 from edge.sockets import BEAT_HWM, FRAME_HWM, Socket, Sockets, receive, send
 
@@ -257,26 +258,29 @@ def test_frozen_camera_is_the_safe_state_on_the_plc(
     write_config: Callable[..., Path],
     network_camera: NetworkCamera,
     plc: StandInPlc,
-    receive_within: Callable[..., list[Part]],
 ) -> None:
     """From the camera's beat through the results service: not ready, camera gone, fault latched."""
     network_camera.plug_in()
     network_camera.show(*range(0, 60, 10))
-    text = f"[results]\nlost_after_ms = 60000\n{plc.table}" + device_line(network_camera.address)
-    config = write_config(text)
+    # Under load a beat may be late; what a late one does is tested elsewhere.
+    patient = f"[results]\nlost_after_ms = 10000\n{plc.table}safe_within_ms = 10_100\n"
+    config = write_config(patient + device_line(network_camera.address))
     results = [sys.executable, "-m", "edge.results.main", "--config", str(config)]
-    with (
-        Sockets() as sockets,
-        camera(config),
-        subprocess.Popen(results, stderr=subprocess.DEVNULL) as process,
-    ):
-        try:
-            detector = ready_detector(sockets, load_settings(config))
-            receive_within(detector, 20)
+    with Sockets() as sockets, subprocess.Popen(results, stderr=subprocess.DEVNULL) as process:
+        detector = ready_detector(sockets, load_settings(config))
+
+        def is_ready(image: LineImage) -> bool:
+            """Asked again and again, so that the detector goes on beating."""
             send(detector, encode_beat(Heart("detector", "line1", 1, ServiceState.READY).beat()))
-            plc.wait_for(lambda image: image.ready and image.camera_alive, seconds=20)
-            network_camera.show(*[60] * 8)
-            image = plc.wait_for(lambda image: not image.ready, seconds=20)
+            return image.ready
+
+        try:
+            plc.wait_for(lambda image: image.heartbeat > 3, seconds=30)
+            # Its images end soon: everybody else is there before.
+            with camera(config):
+                plc.wait_for(is_ready, seconds=30)
+                network_camera.show(*[60] * 8)
+                image = plc.wait_for(lambda image: not is_ready(image), seconds=30)
         finally:
             process.kill()
     assert (image.camera_alive, image.detector_alive, image.fault) == (False, True, True)
