@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Boots a Debian of its own in systemd-nspawn, without network, and runs inside.sh there; exit 1 where a step failed.
-# What it writes goes into a layer that is gone afterwards: the root serves again. SHORT=1 leaves out the slow steps.
+# It runs in a copy of ROOT that is gone afterwards. SHORT=1 leaves out the slow steps.
 #   tests/nspawn/boot.sh ROOT RESULT SOURCE [DEPENDENCIES]
 #     ROOT          debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,procps,python3-venv,mbpoll bookworm ROOT
 #     RESULT        a directory for trial.log
@@ -27,7 +27,7 @@ ln -sf ../trial.service "$ROOT/etc/systemd/system/multi-user.target.wants/trial.
 rm -f "$RESULT/trial.log"
 binds=(--bind-ro="$HERE:/trial" --bind-ro="$SOURCE:/src" --bind="$RESULT:/result")
 [ -z "$DEPENDENCIES" ] || binds+=(--bind-ro="$(realpath "$DEPENDENCIES"):/deps")
-systemd-nspawn --quiet --boot --directory="$ROOT" --volatile=overlay --private-network --register=no --keep-unit \
+systemd-nspawn --quiet --boot --directory="$ROOT" --ephemeral --private-network --register=no --keep-unit \
     "${binds[@]}" >"$RESULT/console.log" 2>&1 || true
 [ -s "$RESULT/trial.log" ] || { cat "$RESULT/console.log"; echo "error: the container did not run the trial" >&2; exit 1; }
 cat "$RESULT/trial.log"
