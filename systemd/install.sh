@@ -64,7 +64,7 @@ install_units() {
     systemctl daemon-reload
 }
 
-# The units say these paths in their environment; a command that a person runs finds them in the file.
+# In the file and not in the units: commands that people run read the same paths as the services.
 first_config() {
     sed -e "s|^prompts = \"prompts\" |prompts = \"$STATE/prompts\" |" -e "s|^state = \"var\" |state = \"$STATE\" |" \
         -e "s|^runtime = \"run\" |runtime = \"/run/alfa-inspector\" |" "$SOURCE/config.toml"
