@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from alfa.cli import entry
 from edge.security.keys import KeyDirectory, Role
@@ -39,7 +39,7 @@ def new(
 def list_keys(keys: Keys = _KEYS) -> None:
     """Show who is let in, and who is no more."""
     directory = KeyDirectory(keys)
-    table = Table("name", "role", "made", "public key")
+    table = Table("name", "role", "made", Column("public key", overflow="fold"))
     for certificate in directory.certificates():
         made = certificate.created.isoformat(sep=" ", timespec="minutes")
         table.add_row(certificate.name, certificate.role, made, certificate.public)
