@@ -202,12 +202,15 @@ def test_address_is_told_even_of_one_who_says_all_at_once(plant: Plant, logged: 
     cameras.watched_publisher(plant.frames, 16)
     greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
     address = ("127.0.0.1", int(plant.frames.rpartition(":")[2]))
-    with socket.create_connection(address) as caller:
-        caller.sendall(greeting + bytes(1000))
-        ours = f"from 127.0.0.1:{caller.getsockname()[1]}"
-        until(lambda: cameras.counters()["peers_refused"] > 0)
+    # By luck one of them may be named in any case.
+    for number in range(1, 11):
+        with socket.create_connection(address) as caller:
+            caller.sendall(greeting + bytes(1000))
+            if number == 1:
+                first = f"from 127.0.0.1:{caller.getsockname()[1]}"
+            until(lambda number=number: cameras.counters()["peers_refused"] == number)  # type: ignore[misc]
     refused = [entry for entry in logged if entry["event"] == "peer_refused"]
-    assert [(entry["address"], entry["detail"]) for entry in refused] == [("127.0.0.1", ours)]
+    assert [(entry["address"], entry["detail"]) for entry in refused] == [("127.0.0.1", first)]
 
 
 def test_one_host_cannot_take_every_connection(plant: Plant) -> None:
