@@ -71,7 +71,7 @@ def _table(outcome: Outcome) -> Table:
     table.add_row("(a) parts without verdict", str(len(audit.missing)), "0")
     table.add_row("(b) parts with two", str(len(audit.duplicates)), "0")
     table.add_row("    verdicts of no part", str(len(audit.strange)), "0")
-    table.add_row("(c) OK shown of a part not OK", str(len(audit.wrong_ok)), "0")
+    table.add_row("(c) OK shown of a part not OK", f"{len(audit.wrong_ok)} of {audit.ok_shown}", "0")
     for what in sorted({each.loss.what for each in audit.delays}):
         table.add_row(f"(d) safe within {_SAFE_WITHIN_S:g} s: {what} lost", _safe_cell(audit, what), "all")
     table.add_row("(e) detector's restart to READY", _ready_cell(outcome.ready_s), "")

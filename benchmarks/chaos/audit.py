@@ -76,6 +76,7 @@ class Audit:
         missing: captured, and not in the record.
         duplicates: in the record more than once.
         strange: in the record, and captured by no camera.
+        ok_shown: how many writes told the PLC that a part is OK.
         wrong_ok: an OK in the registers of a part that the record does not call OK.
         delays: of each line at each loss.
     """
@@ -84,6 +85,7 @@ class Audit:
     missing: tuple[PartKey, ...]
     duplicates: tuple[PartKey, ...]
     strange: tuple[PartKey, ...]
+    ok_shown: int
     wrong_ok: tuple[Shown, ...]
     delays: tuple[SafeDelay, ...]
 
@@ -120,6 +122,7 @@ def audited(
         missing=tuple(sorted(parts - counts.keys())),
         duplicates=tuple(sorted(key for key, count in counts.items() if count > 1)),
         strange=tuple(sorted(counts.keys() - parts)),
+        ok_shown=sum(_says_ok(shown.image) for shown in history),
         wrong_ok=tuple(_wrong_ok(record, history)),
         delays=tuple(_delays(history, losses, watchdog_s)),
     )

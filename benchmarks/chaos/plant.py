@@ -35,14 +35,33 @@ from edge.sockets import VERDICT_HWM, Socket, Sockets, receive
 
 PROMPTS = "metal_plate"
 READY_TIMEOUT_S = 120.0
-_MAX_AGE_MS = 2000
-_NO_VERDICT_MS = 4000
 _POLL_MS = 20
-# One line through the socket, the other large enough for shared memory.
-_SOURCES: dict[str, dict[str, Value]] = {
-    "line0": {"kind": "synthetic", "rate_hz": 10.0, "width": 96, "height": 64, "seed": 1},
-    "line1": {"kind": "synthetic", "rate_hz": 3.0, "width": 720, "height": 512, "seed": 2},
-}
+_FRESH_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """What a model keeps up with on two cores: parts a second of each line, and how long one may take."""
+
+    rates_hz: tuple[float, float]
+    max_age_ms: int
+
+    @property
+    def no_verdict_after_ms(self) -> int:
+        """Beyond every age at which a part is still judged."""
+        return self.max_age_ms + 2000
+
+    @property
+    def sources(self) -> dict[str, dict[str, Value]]:
+        """One line through the socket, the other large enough for shared memory."""
+        small, large = self.rates_hz
+        return {
+            "line0": {"kind": "synthetic", "rate_hz": small, "width": 96, "height": 64, "seed": 1},
+            "line1": {"kind": "synthetic", "rate_hz": large, "width": 720, "height": 512, "seed": 2},
+        }
+
+
+_PACES: dict[ModelName, _Pace] = {"tiny": _Pace((10.0, 3.0), 2000), "alfa-mini": _Pace((1.0, 0.5), 5000)}
 _DETECTOR = "detector"
 _RESULTS = "results"
 _PLC = "plc"
@@ -112,7 +131,8 @@ class Plant:
 
     def __init__(self, directory: Path, model: ModelName) -> None:
         self.directory = directory
-        self.lines = tuple(_SOURCES)
+        self._pace = _PACES[model]
+        self.lines = tuple(self._pace.sources)
         self.history = directory / "plc.jsonl"
         self._plc_port = free_port()
         self.proxy = PlcProxy(self._plc_port)
@@ -211,20 +231,26 @@ class Plant:
             action()
 
     def all_ready(self) -> bool:
-        """Whether every service has lately said READY of every line."""
-        oldest_s = time.monotonic() - 1.0
-        keys = [(service, line) for service in ("camera", "detector", "results") for line in self.lines]
+        """Whether the present start of every service has lately said READY of every line."""
         return all(
-            self.witness.heard_s.get(key, 0.0) > oldest_s and self.witness.state[key][1] is ServiceState.READY
-            for key in keys
+            self._is_ready(service, line)
+            for service in ("camera", _DETECTOR, _RESULTS)
+            for line in self.lines
         )
+
+    def _is_ready(self, service: str, line: str) -> bool:
+        unit = self.supervisor.units[camera_unit(line) if service == "camera" else service]
+        # What a killed start said last is still fresh for a moment.
+        since_s = max(unit.started_s, time.monotonic() - _FRESH_S)
+        heard_s = self.witness.heard_s.get((service, line), 0.0)
+        return unit.runs and heard_s > since_s and self.witness.state[service, line][1] is ServiceState.READY
 
     def finish(self) -> None:
         """Stop the cameras, wait until the record holds what they captured or grows no more, and keep it."""
         for line in self.lines:
             self.supervisor.stop(camera_unit(line))
         self.watch_for(0.5)
-        patience_s = 3 * _NO_VERDICT_MS / 1000
+        patience_s = 3 * self._pace.no_verdict_after_ms / 1000
         last, since_s = -1, time.monotonic()
         while time.monotonic() - since_s < patience_s:
             rows = len(self.record())
@@ -276,12 +302,12 @@ class Plant:
 
     def _text(self, model: ModelName) -> str:
         plan = LinePlan(
-            _SOURCES,
+            self._pace.sources,
             model,
             with_plc=True,
             threads=1,
-            line_keys={"max_age_ms": _MAX_AGE_MS},
-            results_keys={"no_verdict_after_ms": _NO_VERDICT_MS, "evidence_max_mb": 1},
+            line_keys={"max_age_ms": self._pace.max_age_ms},
+            results_keys={"no_verdict_after_ms": self._pace.no_verdict_after_ms, "evidence_max_mb": 1},
             prompts=self.prompts.parent,
         )
         tiny = write_tiny_model(self.directory / "model") if model == "tiny" else None

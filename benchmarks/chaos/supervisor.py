@@ -37,6 +37,7 @@ class Unit:
     stopped: bool = False
     restart_s: float = 0.0
     starts: int = 0
+    started_s: float = 0.0
 
     @property
     def runs(self) -> bool:
@@ -128,6 +129,7 @@ class Supervisor:
             )
         unit.prefix, unit.caused, unit.restart_s = (), False, 0.0
         unit.starts += 1
+        unit.started_s = time.monotonic()
         self.started.append((unit.name, time.monotonic_ns()))
 
     def _note_end(self, unit: Unit) -> None:
