@@ -368,6 +368,24 @@ def test_header_above_the_limit_is_too_large() -> None:
         decode_frame([b"frame/line1/", b"\xc0" * (MAX_HEADER_BYTES + 1), b""])
 
 
+@pytest.mark.parametrize(
+    "packed",
+    [
+        pytest.param(b"\x91" * (MAX_HEADER_BYTES - 1) + b"\xc0", id="depth"),
+        pytest.param(b"\x81\xa1v" * 20_000 + b"\xc0", id="depth of maps"),
+        pytest.param(b"\xdd\xff\xff\xff\xff", id="items of an array"),
+        pytest.param(b"\xdf\xff\xff\xff\xff", id="items of a map"),
+        pytest.param(b"\xdb\xff\xff\xff\xff", id="length of a text"),
+        pytest.param(b"\xc6\xff\xff\xff\xff", id="length of bytes"),
+        pytest.param(b"\xc9\xff\xff\xff\xff\x01", id="length of an extension"),
+    ],
+)
+def test_header_that_claims_more_than_it_holds_is_malformed(packed: bytes) -> None:
+    """Depth, items and lengths are bounded before anything is made of them."""
+    with pytest.raises(MalformedHeader):
+        decode_frame([b"frame/line1/", packed, b""])
+
+
 def test_image_above_the_limit_is_too_large() -> None:
     """An image that claims more pixels than allowed is refused, whatever follows."""
     parts = repacked(encode_frame(a_frame()), height=65_535, width=65_535)
