@@ -185,8 +185,7 @@ class Sockets:
     def _claim(self, path: Path) -> None:
         """Lock the name: ZeroMQ would silently take an ipc address away from its present owner."""
         try:
-            path.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-            _require_private(path.parent)
+            make_private(path.parent)
             lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise Fault("endpoint_unusable", f"cannot make {path}: {error.strerror}") from error
@@ -198,6 +197,17 @@ class Sockets:
                 "endpoint_in_use", f"{path} is served by another process; stop that one first"
             ) from error
         self._locks.append(lock)
+
+
+def make_private(directory: Path) -> None:
+    """Make the directory of the ipc sockets, unless it is there.
+
+    Raises:
+        BadInput: it is, and others may come in.
+        OSError: it cannot be made.
+    """
+    directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    _require_private(directory)
 
 
 def _require_private(directory: Path) -> None:

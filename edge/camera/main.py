@@ -25,7 +25,7 @@ from edge.ring import FrameRing
 from edge.security.credentials import Credentials
 from edge.security.keys import Role
 from edge.settings import Settings, Source, load_settings
-from edge.sockets import FRAME_HWM, Sockets
+from edge.sockets import FRAME_HWM, Sockets, make_private
 from edge.web import Pages
 
 _TICK_S = 0.05
@@ -109,6 +109,8 @@ def _sink(
     # The endpoint first: who holds it may take over what an earlier camera left, its ring and its tally.
     publisher = sockets.watched_publisher(settings.camera_endpoint(line), FRAME_HWM)
     ring = FrameRing(settings.frames_stem(line), buffer_bytes) if settings.shares_frames(line) else None
+    # With TCP nobody has made it yet, and whoever comes later must find it closed to others.
+    make_private(settings.paths.runtime)
     tally = Tally(settings.tally_file(line), heart.epoch, log)
     heart.earlier = tally.earlier
     return FrameSink(

@@ -94,6 +94,8 @@ def test_frames_beats_and_revocation_over_tcp(config: Path) -> None:
         KeyDirectory(settings.network.keys if settings.network else config).revoke("detector")
         camera.send_signal(signal.SIGHUP)
         until(lambda: detectors.counters()["handshakes_failed"])
+    # Without an ipc socket, too, or the next service that has one would refuse to start there.
+    assert settings.paths.runtime.stat().st_mode & 0o777 == 0o750
 
 
 @pytest.mark.parametrize(
