@@ -26,7 +26,7 @@ def write_atomic(path: Path, content: bytes, durable: bool = True) -> None:
     Raises:
         OSError: the directory is not writable or the disk is full; `path` is then unchanged.
     """
-    _make_directory(path.parent)
+    make_directory(path.parent)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
@@ -35,15 +35,33 @@ def write_atomic(path: Path, content: bytes, durable: bool = True) -> None:
             stream.flush()
             if durable:
                 os.fsync(stream.fileno())
-        # mkstemp makes 0600; what is written here is read by services of the same group.
-        temporary.chmod(0o640)
-        _give_to_owner_of_directory(temporary)
+            # mkstemp makes 0600; what is written here is read by services of the same group. By descriptor:
+            # in a directory of theirs a name may have become a link to somebody else's file by now.
+            os.fchmod(descriptor, 0o640)
+            _give_to_owner_of(path.parent, descriptor)
         temporary.replace(path)
     except BaseException:
         temporary.unlink()
         raise
     if durable:
         _sync_directory(path.parent)
+
+
+def make_directory(directory: Path, mode: int = 0o777) -> None:
+    """Make a directory, and those that lead to it, where they are missing.
+
+    Args:
+        directory: belongs to the owner of the one above it where root makes it.
+        mode: of this one, less the umask.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if directory.is_dir():
+        return
+    make_directory(directory.parent)
+    directory.mkdir(mode, exist_ok=True)
+    _give_to_owner_of(directory.parent, directory)
 
 
 @contextmanager
@@ -78,21 +96,16 @@ def file_hash(*paths: Path) -> str:
     return digest.hexdigest()[:HASH_DIGITS]
 
 
-def _make_directory(directory: Path) -> None:
-    if directory.is_dir():
-        return
-    _make_directory(directory.parent)
-    directory.mkdir(exist_ok=True)
-    _give_to_owner_of_directory(directory)
-
-
-def _give_to_owner_of_directory(path: Path) -> None:
+def _give_to_owner_of(directory: Path, made: int | Path) -> None:
     """What root writes for a service must be the service's, or it could not be read at the next reload."""
     if os.geteuid() == 0:
-        owner = path.parent.stat()
+        owner = directory.stat()
         # A root that may not, as in some containers, keeps what it wrote.
         with suppress(OSError):
-            os.chown(path, owner.st_uid, owner.st_gid)
+            if isinstance(made, int):
+                os.fchown(made, owner.st_uid, owner.st_gid)
+            else:
+                os.lchown(made, owner.st_uid, owner.st_gid)
 
 
 def _sync_directory(directory: Path) -> None:
