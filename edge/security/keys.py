@@ -23,7 +23,7 @@ import zmq
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from alfa.errors import BadInput
-from alfa.files import reading, write_atomic
+from alfa.files import make_directory, reading, write_atomic
 from alfa.settings import first_problem, read_toml
 from edge.messages import NAME_PATTERN
 
@@ -86,15 +86,13 @@ class KeyDirectory:
         """
         if not re.fullmatch(NAME_PATTERN, name):
             raise BadInput("NAME", "", name, "use letters, digits, '_', '-' and '.', at most 64")
-        for suffix in (_PUBLIC, _SECRET, _REVOKED):
-            if self._file(name, suffix).exists():
-                raise BadInput(self._file(name, suffix), "", None, "is there already; choose another name")
         public, secret = zmq.curve_keypair()
         certificate = Certificate(
             name=name, role=role, public=public.decode(), created=datetime.now(UTC).replace(microsecond=0)
         )
         try:
-            self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
+            make_directory(self.path, 0o750)
+            self._require_unused(name)
             # The secret first: a public key without one would let nobody in, but look as if it did.
             _write_secret(self._file(name, _SECRET), secret)
             write_atomic(self._file(name, _PUBLIC), _to_toml(certificate))
@@ -109,28 +107,33 @@ class KeyDirectory:
             BadInput: there is none of that name, or it is damaged.
         """
         path = self._file(name, _PUBLIC)
-        if self._file(name, _REVOKED).exists():
+        files = self._names()
+        if f"{name}{_REVOKED}" in files:
             raise BadInput(
                 path, "", None, "this key was revoked; make one of another name with `edge-keys new`"
             )
-        if not path.exists():
+        if path.name not in files:
             raise BadInput(
                 path, "", None, "no such key; make it with `edge-keys new`, or copy it from its host"
             )
         return _read(path)
 
     def certificates(self) -> list[Certificate]:
-        """All that are in force, by name.
+        """All that are in force, by name; not one that was revoked, though its file was copied here again.
 
         Raises:
-            BadInput: the directory is not there, may be written by everybody, or one of its files is damaged.
+            BadInput: the directory is not there, cannot be read or may be written by everybody, or one of its
+                files is damaged.
         """
+        files = self._names()
         self._require_trusted()
-        return [_read(path) for path in sorted(self.path.glob(f"*{_PUBLIC}"))]
+        found = (name.removesuffix(_PUBLIC) for name in files if name.endswith(_PUBLIC))
+        in_force = sorted(name for name in found if f"{name}{_REVOKED}" not in files)
+        return [_read(self._file(name, _PUBLIC)) for name in in_force]
 
     def revoked(self) -> list[str]:
         """The names that are let in no more."""
-        return sorted(path.name.removesuffix(_REVOKED) for path in self.path.glob(f"*{_REVOKED}"))
+        return sorted(name.removesuffix(_REVOKED) for name in self._names() if name.endswith(_REVOKED))
 
     def revoke(self, name: str) -> Certificate:
         """Let a peer in no more; services take it up when they reload or start. Its secret here is removed.
@@ -188,9 +191,24 @@ class KeyDirectory:
             )
         return path, _read_secret(path)
 
+    def _names(self) -> set[str]:
+        """Of its files. One that may not be read is told, and never taken for an empty list."""
+        try:
+            return {path.name for path in self.path.iterdir()}
+        except (FileNotFoundError, NotADirectoryError):
+            raise BadInput(self.path, "", None, "no such directory; make keys with `edge-keys new`") from None
+        except OSError as error:
+            raise BadInput(
+                self.path, "", None, f"cannot be read ({error.strerror}); chgrp alfa, and mode 0750"
+            ) from error
+
+    def _require_unused(self, name: str) -> None:
+        files = self._names()
+        for suffix in (_PUBLIC, _SECRET, _REVOKED):
+            if f"{name}{suffix}" in files:
+                raise BadInput(self._file(name, suffix), "", None, "is there already; choose another name")
+
     def _require_trusted(self) -> None:
-        if not self.path.is_dir():
-            raise BadInput(self.path, "", None, "no such directory; make keys with `edge-keys new`")
         mode = self.path.stat().st_mode
         if mode & _OTHERS_MAY_WRITE:
             raise BadInput(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,18 @@ def keys(tmp_path: Path) -> KeyDirectory:
     directory = KeyDirectory(tmp_path / "keys")
     directory.create("camera-1", Role.CAMERA)
     return directory
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Within it, root is no more than others are."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
 
 
 def secret_of(keys: KeyDirectory, name: str) -> str:
@@ -117,6 +131,34 @@ def test_revoked_key_is_let_in_no_more_and_its_name_not_given_again(keys: KeyDir
     assert not (keys.path / "camera-1.key").exists()
     with pytest.raises(BadInput, match="is there already"):
         keys.create("camera-1", Role.CAMERA)
+
+
+def test_revoked_key_that_is_copied_here_again_is_let_in_no_more(keys: KeyDirectory) -> None:
+    """Its file may come back with those of a host where it was not revoked yet."""
+    content = (keys.path / "camera-1.pub").read_text()
+    keys.revoke("camera-1")
+    (keys.path / "camera-1.pub").write_text(content)
+    assert keys.certificates() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_directory_made_by_root_is_for_the_group_that_config_is_for(tmp_path: Path) -> None:
+    """As `edge-keys new` in /etc/alfa-inspector: else the services' user could not read the list."""
+    os.chown(tmp_path, 0, 12345)
+    keys = KeyDirectory(tmp_path / "keys")
+    keys.create("camera-1", Role.CAMERA)
+    made = [keys.path, keys.path / "camera-1.pub"]
+    assert [(path.stat().st_gid, path.stat().st_mode & 0o777) for path in made] == [
+        (12345, 0o750),
+        (12345, 0o640),
+    ]
+
+
+def test_directory_that_may_not_be_read_is_told(keys: KeyDirectory) -> None:
+    """It is no empty list, and no end of a service that only reloads."""
+    keys.path.chmod(0o000)
+    with as_nobody(), pytest.raises(BadInput, match=r"keys: cannot be read \(Permission denied\)"):
+        keys.certificates()
 
 
 @pytest.mark.parametrize("name", ["../camera", "a/b", "", ".hidden", "-x", "x" * 65])
