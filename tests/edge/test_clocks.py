@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from edge.clocks import dated_here, is_foreign, this_boot
 from edge.messages import Result, Verdict
 
+UNITS = Path(__file__).parents[2] / "systemd"
 SECOND = 10**9
 NOW = 1000 * SECOND
 
@@ -15,6 +18,13 @@ def published(mono_ns: int, boot: str) -> Verdict:
     return Verdict(
         "line1", 1, 2, "", Result.OK, score=0.1, threshold=0.5, published_mono_ns=mono_ns, boot=boot
     )
+
+
+@pytest.mark.parametrize("unit", sorted(UNITS.glob("*.service")), ids=lambda unit: unit.name)
+def test_no_unit_hides_the_boots_id(unit: Path) -> None:
+    """ProcSubset=pid would: then every clock is taken for this machine's own."""
+    settings = [line for line in unit.read_text().splitlines() if not line.startswith("#")]
+    assert not any(line.startswith("ProcSubset=") for line in settings)
 
 
 @pytest.mark.parametrize(
