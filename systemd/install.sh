@@ -4,6 +4,8 @@
 #   sudo systemd/install.sh [install | uninstall]      PYTHON=python3.12 WHEELS=directory for other choices
 # Beside a directory `wheels`, as in the archive of `make bundle`, it asks no network.
 set -euo pipefail
+# Root's own may keep what it makes from everybody else, the services' user included.
+umask 022
 
 HERE=$(cd "$(dirname "$0")" && pwd)
 SOURCE=$(dirname "$HERE")
@@ -89,8 +91,10 @@ link_commands() {
 
 uninstall() {
     find /usr/local/bin -maxdepth 1 -type l -lname "$PREFIX/*" -delete
-    systemctl disable --now alfa.target 'alfa-*' 2>/dev/null || true
-    systemctl stop 'alfa-*' 2>/dev/null || true
+    systemctl stop alfa.target 'alfa-*' 2>/dev/null || true
+    systemctl disable alfa.target 2>/dev/null || true
+    # What was enabled by name; `disable` takes no patterns.
+    rm -rf "$UNITS/alfa.target.wants"
     rm -f "$UNITS"/alfa.target "$UNITS"/alfa-results.service "$UNITS"/alfa-detector@.service "$UNITS"/alfa-camera@.service
     rm -f /etc/sysusers.d/alfa-inspector.conf /etc/tmpfiles.d/alfa-inspector.conf
     rm -rf "$PREFIX"

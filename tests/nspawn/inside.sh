@@ -111,5 +111,6 @@ for unit in alfa-results alfa-detector@main alfa-camera@plate; do
     echo "info $unit restarts $(systemctl show -P NRestarts $unit) result $(systemctl show -P Result $unit)"
 done
 step uninstall /src/systemd/install.sh uninstall
+step nothing-is-enabled test ! -e /etc/systemd/system/alfa.target.wants
 step data-is-left test -e $RECORD -a -e /etc/alfa-inspector/config.toml
 journalctl --no-pager -q -u 'alfa-*' | tail -60
