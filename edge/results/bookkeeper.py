@@ -234,8 +234,8 @@ class Bookkeeper:
             # What was raised but is not recorded yet must be, or other events would be acknowledged for it.
             self._record.append(alarms=self._events)
             self._events.clear()
-            self._record.acknowledge(line.name, AlarmKind.NG, ng_events)
-            self._record.acknowledge(line.name, AlarmKind.FAULT, fault_events)
+            # Together: half of it would count again, for younger events, when the PLC acknowledges anew.
+            self._record.acknowledge(line.name, {AlarmKind.NG: ng_events, AlarmKind.FAULT: fault_events})
         except Fault as error:
             self._log.error("acknowledge_not_recorded", line=line.name, detail=error.detail)
             return

@@ -181,7 +181,8 @@ class Ledger:
     def give_up(self, key: PartKey, now: float) -> None:
         """The part's FAULT(no_verdict) is recorded."""
         self.settle(key, now)
-        self._epochs[key[0]].given_up.add(range(key[1], key[1] + 1))
+        if key[0] in self._epochs:
+            self._epochs[key[0]].given_up.add(range(key[1], key[1] + 1))
 
     def overdue(self, now: float, most: int) -> list[PartKey]:
         """Up to `most` parts whose time is up at `now`; they stay overdue until settled or given up."""

@@ -146,10 +146,13 @@ class Record:
 
         self._transact(write)
 
-    def acknowledge(self, line: str, kind: AlarmKind, events: int) -> None:
-        """Mark the oldest open events of a line as acknowledged now."""
+    def acknowledge(self, line: str, events: Mapping[AlarmKind, int]) -> None:
+        """Mark the oldest open events of a line as acknowledged now, so many of each kind, all or nothing."""
+        now = time.time_ns()
         self._transact(
-            lambda connection: connection.execute(_ACKNOWLEDGE, (time.time_ns(), line, str(kind), events))
+            lambda connection: connection.executemany(
+                _ACKNOWLEDGE, [(now, line, str(kind), count) for kind, count in events.items()]
+            )
         )
 
     def delete_old(self, before_ns: int, place: OldRows, most: int) -> OldRows:

@@ -108,7 +108,7 @@ def test_open_alarms_are_asked_of_the_record(
     record.append([make_verdict(5, Result.NG)], [AlarmEvent("line1", AlarmKind.NG, FaultCode.NONE, 0, 7, 5)])
     assert alarm_is_open(database, "line1", 7, 5)
     assert not alarm_is_open(database, "line1", 7, 6)
-    record.acknowledge("line1", AlarmKind.NG, 1)
+    record.acknowledge("line1", {AlarmKind.NG: 1})
     assert not alarm_is_open(database, "line1", 7, 5)
     assert alarm_is_open(tmp_path / "none.sqlite", "line1", 7, 6)
 

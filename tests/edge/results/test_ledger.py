@@ -56,6 +56,15 @@ def test_verdict_after_giving_up_is_late(ledger: Ledger) -> None:
     assert ledger.standing((7, 2)) is Standing.NEW
 
 
+def test_giving_up_a_part_of_a_forgotten_start_changes_nothing() -> None:
+    """Many starts of a free-running camera may be heard of while its verdict waits for the record."""
+    ledger = Ledger(PATIENCE_S, answers_all=False)
+    for epoch in range(20):
+        ledger.open(epoch, [], 5, now=0.0)
+    ledger.give_up((0, 3), now=1.0)
+    assert not ledger.knows(0)
+
+
 def test_opened_with_what_is_recorded(ledger: Ledger) -> None:
     """After a restart recorded parts are duplicates and the known count of captures still stands."""
     ledger.open(8, [range(3), range(4, 5)], captured=7, now=100.0)

@@ -156,12 +156,25 @@ def test_last_results_come_oldest_first(record: Record, make_verdict: Callable[.
 def test_alarms_stay_open_until_acknowledged(record: Record, tmp_path: Path) -> None:
     """The oldest first, each kind for itself, and they are kept afterwards."""
     record.append(alarms=[ng(1), ng(2), ng(3), ng(4, FaultCode.STALE, AlarmKind.FAULT)])
-    record.acknowledge("line1", AlarmKind.NG, 2)
+    record.acknowledge("line1", {AlarmKind.NG: 2})
     assert record.open_alarms("line1", AlarmKind.NG) == OpenAlarms(1, FaultCode.NONE)
     assert record.open_alarms("line1", AlarmKind.FAULT) == OpenAlarms(1, FaultCode.STALE)
     assert record.open_alarms("line2", AlarmKind.NG) == OpenAlarms()
     acknowledged = rows(tmp_path / FILE, "SELECT seq FROM alarms WHERE acknowledged_wall_ns IS NOT NULL")
     assert [row["seq"] for row in acknowledged] == [1, 2]
+
+
+def test_alarms_of_both_kinds_are_acknowledged_together(record: Record, tmp_path: Path) -> None:
+    """Where one kind cannot be (by a trigger here), the other stays open: the PLC will acknowledge anew."""
+    record.append(alarms=[ng(1), ng(2, FaultCode.STALE, AlarmKind.FAULT)])
+    with closing(sqlite3.connect(tmp_path / FILE)) as connection:
+        connection.execute(
+            "CREATE TRIGGER fails BEFORE UPDATE ON alarms WHEN old.kind = 'FAULT'"
+            " BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    with pytest.raises(Fault, match="record_failed: no"):
+        record.acknowledge("line1", {AlarmKind.NG: 1, AlarmKind.FAULT: 1})
+    assert record.open_alarms("line1", AlarmKind.NG) == OpenAlarms(1, FaultCode.NONE)
 
 
 def test_last_open_code_counts(record: Record) -> None:

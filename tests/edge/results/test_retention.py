@@ -82,11 +82,11 @@ def test_open_alarms_and_their_verdicts_stay(
 ) -> None:
     """Until somebody has acknowledged them, and then as long as everything else."""
     add(5, alarms=(alarm(1), alarm(3)))
-    record.acknowledge("line1", AlarmKind.NG, 1)
+    record.acknowledge("line1", {AlarmKind.NG: 1})
     assert sweep(record, days=1000) == 4 + 1
     assert seqs(tmp_path) == [3]
     assert record.open_alarms("line1", AlarmKind.NG).count == 1
-    record.acknowledge("line1", AlarmKind.NG, 1)
+    record.acknowledge("line1", {AlarmKind.NG: 1})
     assert sweep(record, days=29) == 0
     assert sweep(record, days=1000) == 2
     assert seqs(tmp_path) == []
