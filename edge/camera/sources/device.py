@@ -75,8 +75,11 @@ class CaptureDevice:
 
     @property
     def _name(self) -> str:
-        """The device as it may be shown: an address without user and password."""
-        return repr(re.sub(r"//[^/@]*@", "//***@", str(self._settings.device)))
+        """The device as it may be shown: an address without user and password, wherever it has them."""
+        device = str(self._settings.device)
+        if "://" in device:
+            device = re.sub(r"\?.*", "?***", re.sub(r"//[^/?]*@", "//***@", device))
+        return repr(device)
 
     def _run(self, capture: cv2.VideoCapture | None) -> None:
         back_off = BackOff(FIRST_PAUSE_S, LONGEST_PAUSE_S)

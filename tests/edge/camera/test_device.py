@@ -47,9 +47,17 @@ def test_camera_that_is_not_there_is_trouble(device: int | str) -> None:
         assert "77': does not open; check" in source.trouble.detail
 
 
-def test_password_in_an_address_is_not_shown() -> None:
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://user:secret@127.0.0.1:1/stream",
+        "rtsp://user:at@secret@127.0.0.1:1/stream",
+        "rtsp://127.0.0.1:1/stream?user=admin&password=secret",
+    ],
+)
+def test_password_in_an_address_is_not_shown(address: str) -> None:
     """Troubles go to logs that others read."""
-    with opened("rtsp://user:secret@127.0.0.1:1/stream") as source:
+    with opened(address) as source:
         assert "secret" not in str(source.trouble)
         assert "127.0.0.1:1/stream" in str(source.trouble)
 
