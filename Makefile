@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUTPUT ?= demo-output
 BUNDLE := dist/alfa-inspector-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help install demo test peers lint format clean examples
+.PHONY: help venv install uninstall bundle trial demo test examples peers lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## this list

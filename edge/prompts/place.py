@@ -64,9 +64,7 @@ def place_of_class(settings: Settings, class_name: str) -> Place:
     if not name:
         raise BadInput("--class", "", class_name, "give letters or digits, such as `metal nut`")
     if not directory.is_dir():
-        # The units set another one than config.toml alone would give.
-        advice = "no such directory; set ALFA__PATHS__PROMPTS as the services have it, or make it"
-        raise BadInput("paths.prompts", "", str(directory), advice)
+        raise BadInput("paths.prompts", "", str(directory), "no such directory; correct the path, or make it")
     return Place(
         name=name,
         path=directory / f"{name}.toml",

@@ -149,11 +149,11 @@ def test_a_file_that_was_broken_by_hand_is_kept(apply: Command, box: Box) -> Non
 def test_a_directory_that_is_not_there_is_told(
     apply: Command, box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The units set another one than config.toml: writing where no detector reads would be worse."""
+    """Writing where no detector reads would be worse."""
     monkeypatch.setenv("ALFA__PATHS__PROMPTS", str(box.directory / "elsewhere"))
     ended = apply("apply", box.new)
     assert ended.exit_code == 2
-    assert "no such directory; set ALFA__PATHS__PROMPTS" in ended.stderr
+    assert "no such directory; correct the path" in ended.stderr
 
 
 def test_prompts_that_a_calibration_is_not_for_are_not_applied(
