@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -115,15 +115,20 @@ class Inbox:
         return delivery
 
     def _take_replays(self, replayed: list[Verdict]) -> None:
-        """A long replay is taken a piece at a time."""
-        for socket in self._replays:
-            for topic, *packed in _messages(socket, 1):
-                for start in range(0, len(packed), _MESSAGES_A_PASS):
-                    self._replayed.append([topic, *packed[start : start + _MESSAGES_A_PASS]])
+        """A long replay is taken a piece at a time; others wait in their sockets, which are bounded."""
+        if not self._replayed:
+            self._replayed.extend(self._pieces())
         if self._replayed:
             pieces: list[list[Verdict]] = []
             self._decode(self._replayed.popleft(), decode_replay, pieces)
             replayed += [verdict for piece in pieces for verdict in piece if verdict.line in self._lines]
+
+    def _pieces(self) -> Iterator[list[Part]]:
+        """Of the next replay of each detector."""
+        for socket in self._replays:
+            for topic, *packed in _messages(socket, 1):
+                for start in range(0, len(packed), _MESSAGES_A_PASS):
+                    yield [topic, *packed[start : start + _MESSAGES_A_PASS]]
 
     def _decode(
         self, parts: list[Part], decode: Callable[[list[Part]], _Message], into: list[_Message]
