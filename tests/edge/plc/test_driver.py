@@ -41,6 +41,7 @@ from edge.plc.registers import (
     safe_state,
 )
 from edge.settings import PlcSettings
+from tests.edge.plc.driving import driven, fed_until, next_event, next_events
 
 if TYPE_CHECKING:
     from tests.edge.conftest import StandInPlc
@@ -148,43 +149,6 @@ def slow_plc(heartbeat_ms: int, drops_after: int = 0) -> Iterator[SlowPlc]:
         plc.close()
 
 
-@contextmanager
-def driven(plc: StandInPlc | SlowPlc, lines: Mapping[str, int] = LINES) -> Iterator[PlcDriver]:
-    """A started driver."""
-    driver = PlcDriver(plc.settings, lines, structlog.stdlib.get_logger())
-    driver.start()
-    try:
-        yield driver
-    finally:
-        driver.stop()
-
-
-def next_events(driver: PlcDriver, count: int) -> list[Event]:
-    """The next events, and no more than these; feeds the driver as a service's loop does."""
-    events: list[Event] = []
-
-    def all_came() -> bool:
-        events.extend(driver.take_events())
-        return len(events) >= count
-
-    fed_until(driver, all_came)
-    assert len(events) == count
-    return events
-
-
-def next_event(driver: PlcDriver) -> Event:
-    """The next event, and no more than this."""
-    return next_events(driver, 1)[0]
-
-
-def fed_until(driver: PlcDriver, holds: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Feed the driver until something holds; fails when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        driver.feed()
-        assert time.monotonic() < deadline
-
-
 def fed_until_shown(
     driver: PlcDriver, plc: StandInPlc, holds: Callable[[LineImage], bool], index: int = 0
 ) -> LineImage:
@@ -212,7 +176,7 @@ def show_all_good(driver: PlcDriver, plc: SlowPlc, lines: Mapping[str, int]) -> 
 @pytest.fixture
 def driver(plc: StandInPlc) -> Iterator[PlcDriver]:
     """Connected and resumed."""
-    with driven(plc) as started:
+    with driven(plc, LINES) as started:
         assert next_event(started) == Connected(again=False)
         started.resume()
         yield started
@@ -220,7 +184,7 @@ def driver(plc: StandInPlc) -> Iterator[PlcDriver]:
 
 def test_first_word_is_the_safe_state(plc: StandInPlc) -> None:
     """Whatever the line says, a PLC that was just connected sees no OK before the service knows of it."""
-    with driven(plc) as driver:
+    with driven(plc, LINES) as driver:
         driver.show("line1", Telegram(GOOD))
         assert next_event(driver) == Connected(again=False)
         image = fed_until_shown(driver, plc, lambda image: image.seq == 1)
@@ -275,7 +239,7 @@ def test_a_verdict_does_not_wait_for_the_beat_of_all_lines(plc: StandInPlc) -> N
 
 def test_a_change_does_not_overtake_verdicts_that_came_before_it_was_written() -> None:
     """With the PLC busy at another line: stale line1 shows C, then D, and D not before C."""
-    with slow_plc(heartbeat_ms=333) as plc, driven(plc) as driver:
+    with slow_plc(heartbeat_ms=333) as plc, driven(plc, LINES) as driver:
         show_all_good(driver, plc, LINES)
         plc.hold()
         driver.tell("line2", verdict(1))
@@ -315,7 +279,7 @@ def test_lines_that_become_safe_are_all_written_before_the_next_beat() -> None:
 
 def test_a_loss_goes_before_verdicts_that_wait_and_withdraws_them() -> None:
     """With the PLC busy: both lines become safe first; the verdicts come after that, in order, as no OK."""
-    with slow_plc(heartbeat_ms=20) as plc, driven(plc) as driver:
+    with slow_plc(heartbeat_ms=20) as plc, driven(plc, LINES) as driver:
         show_all_good(driver, plc, LINES)
         plc.hold()
         assert plc.is_held.wait(10)
@@ -384,7 +348,7 @@ def test_all_lines_of_a_hanging_service_are_told_before_anything_else() -> None:
 
 def test_hang_is_noticed_while_the_plc_keeps_the_driver_waiting() -> None:
     """The service is alive again before the driver could look: it is told all the same."""
-    with slow_plc(heartbeat_ms=20) as plc, driven(plc) as driver:
+    with slow_plc(heartbeat_ms=20) as plc, driven(plc, LINES) as driver:
         show_all_good(driver, plc, LINES)
         plc.hold()
         assert plc.is_held.wait(10)
@@ -402,7 +366,7 @@ def test_hang_is_noticed_while_the_plc_keeps_the_driver_waiting() -> None:
 
 def test_verdict_of_a_service_that_has_not_resumed_is_no_ok(plc: StandInPlc) -> None:
     """It is shown in its turn without the OK, also when the service resumes before it is written."""
-    with driven(plc) as driver:
+    with driven(plc, LINES) as driver:
         next_event(driver)
         driver.tell("line1", Telegram(dataclasses.replace(GOOD, seq=7)))
         driver.show("line1", Telegram(LineImage(ready=True)))
@@ -439,7 +403,7 @@ def test_acknowledge_of_the_other_line(plc: StandInPlc, driver: PlcDriver) -> No
 def test_acknowledge_left_over_is_no_edge(plc: StandInPlc) -> None:
     """A PLC that still holds 1 from before has not seen what is shown now; a pause still counts."""
     plc.write(Control(acknowledge=1, reset=1, pause=1))
-    with driven(plc) as driver:
+    with driven(plc, LINES) as driver:
         assert next_events(driver, 2) == [Connected(again=False), PauseAsked("line1", True)]
         plc.write(Control(pause=1))
         beat = plc.image().heartbeat
@@ -471,7 +435,11 @@ def test_connection_comes_back(plc: StandInPlc, driver: PlcDriver) -> None:
 def test_plc_that_drops_every_connection_is_one_outage() -> None:
     """Told once that it is lost and once that it is back, however often it accepts and drops."""
     # Of two lines: a control block read and an image written each, and one more.
-    with slow_plc(heartbeat_ms=20, drops_after=5) as plc, capture_logs() as logs, driven(plc) as driver:
+    with (
+        slow_plc(heartbeat_ms=20, drops_after=5) as plc,
+        capture_logs() as logs,
+        driven(plc, LINES) as driver,
+    ):
         events: list[Event] = []
 
         def has_come_back_thrice() -> bool:
@@ -505,7 +473,7 @@ def test_echo_that_stands_still_is_a_stopped_plc(plc: StandInPlc) -> None:
 def test_absent_plc_holds_nobody_up(plc: StandInPlc) -> None:
     """Without a PLC a thousand verdicts are taken at once and counted; stopping takes no time either."""
     plc.stop()
-    with driven(plc) as driver:
+    with driven(plc, LINES) as driver:
         assert isinstance(next_event(driver), Disconnected)
         since = time.monotonic()
         for seq in range(1000):

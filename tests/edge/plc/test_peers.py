@@ -14,11 +14,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import structlog
 
 from edge.messages import FaultCode
 from edge.plc.driver import PlcDriver, Telegram
@@ -28,7 +26,6 @@ from edge.plc.events import (
     Disconnected,
     EchoBack,
     EchoLost,
-    Event,
     PauseAsked,
     ServiceHung,
 )
@@ -44,6 +41,7 @@ from edge.plc.registers import (
     is_safe,
 )
 from edge.settings import PlcSettings
+from tests.edge.plc.driving import driven, fed_until, next_event
 
 PEERS = Path(__file__).parents[2] / "peers"
 BASE = 200
@@ -161,45 +159,13 @@ def peer(make_peer: Callable[[int], Peer]) -> Iterator[Peer]:
     made.stop()
 
 
-@contextmanager
-def driving(peer: Peer) -> Iterator[PlcDriver]:
-    """A started driver."""
-    driver = PlcDriver(peer.settings, LINES, structlog.stdlib.get_logger())
-    driver.start()
-    try:
-        yield driver
-    finally:
-        driver.stop()
-
-
 @pytest.fixture
 def driver(peer: Peer) -> Iterator[PlcDriver]:
     """Connected and resumed."""
-    with driving(peer) as started:
+    with driven(peer, LINES) as started:
         assert next_event(started) == Connected(again=False)
         started.resume()
         yield started
-
-
-def until(driver: PlcDriver, holds: Callable[[], bool]) -> None:
-    """Feed the driver until something holds; fails when it does not in time."""
-    deadline = time.monotonic() + 15
-    while not holds():
-        driver.feed()
-        assert time.monotonic() < deadline
-
-
-def next_event(driver: PlcDriver) -> Event:
-    """The next event, and no more than this."""
-    events: list[Event] = []
-
-    def one_came() -> bool:
-        events.extend(driver.take_events())
-        return bool(events)
-
-    until(driver, one_came)
-    assert len(events) == 1
-    return events[0]
 
 
 def test_every_register_arrives(driver: PlcDriver, peer: Peer) -> None:
@@ -208,7 +174,7 @@ def test_every_register_arrives(driver: PlcDriver, peer: Peer) -> None:
     driver.tell("bottle", Telegram(SHOWN))
     driver.tell("cap", Telegram(other))
     # Of the two, this one is written last.
-    until(driver, lambda: peer.image("cap").seq == other.seq)
+    fed_until(driver, lambda: peer.image("cap").seq == other.seq)
     shown = [dataclasses.replace(peer.image(line), heartbeat=0) for line in LINES]
     assert shown == [SHOWN, other]
 
@@ -216,7 +182,7 @@ def test_every_register_arrives(driver: PlcDriver, peer: Peer) -> None:
 def test_what_the_program_writes_arrives(driver: PlcDriver, peer: Peer) -> None:
     """Acknowledge on its edge, with what had been shown, and pause as a level."""
     driver.tell("cap", Telegram(SHOWN, ng_events=3, fault_events=1))
-    until(driver, lambda: peer.image("cap").ng_alarm)
+    fed_until(driver, lambda: peer.image("cap").ng_alarm)
     peer.control("cap", Control(acknowledge=1))
     assert next_event(driver) == Acknowledged("cap", 3, 1)
     peer.control("cap", Control(acknowledge=1, pause=1))
@@ -225,7 +191,7 @@ def test_what_the_program_writes_arrives(driver: PlcDriver, peer: Peer) -> None:
 
 def test_program_that_stops_is_noticed(driver: PlcDriver, peer: Peer) -> None:
     """Its copy of the heartbeat stands still, then moves."""
-    until(driver, lambda: peer.image("bottle").heartbeat > 1)
+    fed_until(driver, lambda: peer.image("bottle").heartbeat > 1)
     peer.control("bottle", Control(echo=1))
     assert next_event(driver) == EchoLost("bottle")
     peer.control("bottle", Control(echo=peer.image("bottle").heartbeat))
@@ -236,7 +202,7 @@ def test_hang_is_a_safe_state_on_every_line(driver: PlcDriver, peer: Peer) -> No
     """Nobody feeds the driver: no line is ready, and the heartbeat stands still."""
     for line in LINES:
         driver.show(line, Telegram(SHOWN))
-    until(driver, lambda: all(peer.image(line).ready for line in LINES))
+    fed_until(driver, lambda: all(peer.image(line).ready for line in LINES))
     deadline = time.monotonic() + 15
     while not all(is_safe(peer.image(line)) for line in LINES):
         assert time.monotonic() < deadline
@@ -247,21 +213,21 @@ def test_hang_is_a_safe_state_on_every_line(driver: PlcDriver, peer: Peer) -> No
 def test_server_that_restarts_is_told_the_safe_state_first(driver: PlcDriver, peer: Peer) -> None:
     """It had forgotten everything."""
     driver.show("bottle", Telegram(SHOWN))
-    until(driver, lambda: peer.image("bottle").ready)
+    fed_until(driver, lambda: peer.image("bottle").ready)
     peer.stop()
     assert isinstance(next_event(driver), Disconnected)
     peer.start()
     assert next_event(driver) == Connected(again=True)
     assert is_safe(peer.image("bottle"))
     driver.resume()
-    until(driver, lambda: peer.image("bottle").ready)
+    fed_until(driver, lambda: peer.image("bottle").ready)
 
 
 def test_orderly_end_leaves_the_safe_state(driver: PlcDriver, peer: Peer) -> None:
     """The last word on every line."""
     for line in LINES:
         driver.show(line, Telegram(SHOWN))
-    until(driver, lambda: all(peer.image(line).ready for line in LINES))
+    fed_until(driver, lambda: all(peer.image(line).ready for line in LINES))
     driver.stop()
     for line in LINES:
         assert is_safe(peer.image(line))
@@ -271,7 +237,7 @@ def test_orderly_end_leaves_the_safe_state(driver: PlcDriver, peer: Peer) -> Non
 def test_missing_registers_are_told(make_peer: Callable[[int], Peer]) -> None:
     """The server's own refusal arrives in words."""
     peer = make_peer(500)
-    with driving(peer) as driver:
+    with driven(peer, LINES) as driver:
         event = next_event(driver)
     peer.stop()
     assert event == Disconnected(
