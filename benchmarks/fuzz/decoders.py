@@ -8,54 +8,40 @@ registers is found here.
 from __future__ import annotations
 
 import dataclasses
-import io
 import struct
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import structlog
-import torch
 from PIL import Image
 
 from alfa.calibration import Calibration
-from alfa.distances import level_name
 from alfa.errors import BadInput, Fault
-from alfa.foreground import Foreground
 from alfa.images import read_image
 from alfa.memory import MemoryBank
 from alfa.prompting.answerfile import answer_sheet, read_answers
 from alfa.prompting.answers import parse_descriptors, parse_side
 from alfa.prompting.promptset import PromptSet, load_prompt_set, to_toml
 from alfa.prompting.queries import Query, Section
-from alfa.teaching import Taught
-from alfa.windows import Grid
+from benchmarks.fuzz import samples
 from benchmarks.fuzz.accounts import Arrivals, Books
 from benchmarks.fuzz.modbus import Answering
 from benchmarks.fuzz.mutations import Message
 from edge.camera.tally import Tally
 from edge.clocks import is_foreign
 from edge.messages import (
-    AnomalyMap,
     Beat,
     DecodeError,
-    FaultReason,
     Frame,
     FrameHeader,
     Lease,
-    MapHeader,
     Part,
-    Reason,
-    Region,
     ReplayRequest,
-    Result,
-    ServiceState,
     SlotRef,
-    Timings,
-    Verdict,
     decode_beat,
     decode_frame,
     decode_frame_header,
@@ -73,7 +59,6 @@ from edge.messages import (
     encode_shared_frame,
     encode_unreadable,
     encode_verdict,
-    missing_verdict,
     slot_of,
 )
 from edge.plc.link import LinkError
@@ -94,44 +79,7 @@ from edge.results.upstream import Upstream
 from edge.ring import FrameRing, RingReader
 from edge.settings import load_settings
 
-_LINE = "line1"
-_EPOCH = 0x1234567890
 _EVIDENCE_BYTES = 200_000
-_CONFIG = """
-[model]
-name = "alfa-mini"
-[paths]
-prompts = "prompts"
-state = "var"
-runtime = "run"
-[detector]
-max_batch = 8
-batch_wait_ms = 5.0
-[results]
-no_verdict_after_ms = 15000
-[plc]
-host = "192.168.0.10"
-port = 502
-[llm]
-base_url = "http://127.0.0.1:8000/v1"
-[lines.plate]
-prompts = "metal_plate"
-recipe = 1
-bank = "var/plate.safetensors"
-max_side = 1024
-[lines.plate.source]
-kind = "synthetic"
-rate_hz = 2.0
-[lines.plate.alarm]
-k = 1
-n = 3
-[lines.nut]
-prompts = "metal_nut"
-index = 1
-[lines.nut.source]
-kind = "device"
-device = "/dev/video0"
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,36 +112,45 @@ def decoders(directory: Path) -> dict[str, Decoder]:
 
 
 def _of_sockets(directory: Path) -> list[Decoder]:
-    header = _frame_header()
+    header = samples.frame_header()
     pixels = np.arange(header.height * header.width * header.channels, dtype=np.uint8)
     frame = Frame(header, pixels.reshape(header.height, header.width, header.channels))
     grey = dataclasses.replace(header, channels=1, colour="grey", captured_height=9, captured_width=9)
     picture = Frame(grey, np.zeros((header.height, header.width, 1), np.uint8))
     unreadable = dataclasses.replace(header, unreadable="the camera gave no image")
-    verdicts = _verdicts()
+    verdicts = samples.verdicts()
     published = [encode_verdict(verdict) for verdict in verdicts]
-    maps = [_message(encode_map(each)) for each in _maps()]
+    maps = [_message(encode_map(each)) for each in samples.maps()]
     slot = SlotRef(ring=77, index=1, length=frame.pixels.nbytes, stamp=5, holder=1)
-    shared = [*_message(encode_shared_frame(header, slot)), _slot_file(slot.stamp, frame.pixels.tobytes())]
-    beats = [encode_beat(beat) for beat in _beats() if beat.service == "camera"]
-    books = Books(_LINE, directory / "books.sqlite")
+    shared = [
+        *_message(encode_shared_frame(header, slot)),
+        samples.slot_file(slot.stamp, frame.pixels.tobytes()),
+    ]
+    beats = [encode_beat(beat) for beat in samples.beats() if beat.service == "camera"]
+    books = Books(samples.LINE, directory / "books.sqlite")
     store = EvidenceStore(directory / "evidence", _EVIDENCE_BYTES, most_s=3600)
     return [
         Decoder("frame", [_message(encode_frame(each)) for each in (frame, picture)], _frame),
         Decoder("frame header", [_message(encode_unreadable(unreadable))], _frame_without_image),
-        Decoder("tally", [[_tally_file()]], partial(_tally, directory / "tally"), share=0.05),
+        Decoder("tally", [[samples.tally_file()]], partial(_tally, directory / "tally"), share=0.05),
         Decoder("shared frame", [shared], partial(_shared_frame, directory / "slots"), share=0.2),
-        Decoder("lease", [_message(encode_lease(each)) for each in _leases()], partial(_lease, directory)),
+        Decoder(
+            "lease", [_message(encode_lease(each)) for each in samples.leases()], partial(_lease, directory)
+        ),
         Decoder("verdict", [_message(parts) for parts in published], _verdict),
         Decoder("map", maps, decode_map),
         Decoder("evidence", maps, partial(_evidence, store), share=0.02),
-        Decoder("beat", [_message(encode_beat(each)) for each in _beats()], _beat),
+        Decoder("beat", [_message(encode_beat(each)) for each in samples.beats()], _beat),
         Decoder(
-            "replay request", [_message(encode_replay_request(ReplayRequest(_LINE)))], decode_replay_request
+            "replay request",
+            [_message(encode_replay_request(ReplayRequest(samples.LINE)))],
+            decode_replay_request,
         ),
-        Decoder("arrivals", [_message(encode_unreadable(header))], Arrivals(_LINE).take, share=0.2),
+        Decoder("arrivals", [_message(encode_unreadable(header))], Arrivals(samples.LINE).take, share=0.2),
         Decoder("books", [*map(_message, published), *map(_message, beats)], books.take, share=0.005),
-        Decoder("replay", [_message(encode_replay(_LINE, published)), [b"replay/line1/"]], decode_replay),
+        Decoder(
+            "replay", [_message(encode_replay(samples.LINE, published)), [b"replay/line1/"]], decode_replay
+        ),
     ]
 
 
@@ -209,7 +166,9 @@ def _of_images(directory: Path) -> list[Decoder]:
     }
     read = partial(read_image, max_pixels=1_000_000)
     return [
-        _of_file(f"image {kind}", directory, [_encoded(each, kind) for each in images], read, share=0.02)
+        _of_file(
+            f"image {kind}", directory, [samples.encoded(each, kind) for each in images], read, share=0.02
+        )
         for kind, images in formats.items()
     ]
 
@@ -224,9 +183,11 @@ def _of_files(directory: Path) -> list[Decoder]:
     )
     return [
         _of_file("prompts", directory, [to_toml(prompts).encode()], load_prompt_set, share=0.1),
-        _of_file("config", directory, [_CONFIG.encode()], load_settings, share=0.05),
-        _of_file("calibration", directory, [_calibration()], Calibration.load, share=0.2),
-        _of_file("bank", directory, [_bank(directory / "seed.safetensors")], MemoryBank.load, share=0.05),
+        _of_file("config", directory, [samples.CONFIG.encode()], load_settings, share=0.05),
+        _of_file("calibration", directory, [samples.calibration()], Calibration.load, share=0.2),
+        _of_file(
+            "bank", directory, [samples.bank(directory / "seed.safetensors")], MemoryBank.load, share=0.05
+        ),
         _of_file("answers", directory, [answered.encode()], _read_answers, share=0.05),
     ]
 
@@ -271,9 +232,9 @@ def _frame_without_image(message: Message) -> FrameHeader:
 def _tally(path: Path, message: Message) -> Beat:
     """A camera's file of counts, and the beat that tells them."""
     path.write_bytes(b"".join(message))
-    tally = Tally(path, _EPOCH, structlog.stdlib.get_logger())
+    tally = Tally(path, samples.EPOCH, structlog.stdlib.get_logger())
     tally.close()
-    beat = dataclasses.replace(_beats()[0], earlier=tally.earlier)
+    beat = dataclasses.replace(samples.beats()[0], earlier=tally.earlier)
     return decode_beat(encode_beat(beat))
 
 
@@ -284,7 +245,7 @@ def _shared_frame(directory: Path, message: Message) -> Frame:
     slot = slot_of(parts)
     if slot is None:
         return decode_frame(parts)
-    reader = RingReader(_LINE, directory / "ring")
+    reader = RingReader(samples.LINE, directory / "ring")
     lease = reader.lease()
     if slot.holder == 1 and lease is not None:
         slot = dataclasses.replace(slot, holder=lease.holder)
@@ -360,127 +321,3 @@ def _packed(registers: list[int]) -> bytes:
 def _unpacked(message: Message) -> list[int]:
     content = b"".join(message)
     return [high << 8 | low for high, low in zip(content[::2], content[1::2], strict=False)]
-
-
-def _encoded(image: Image.Image, kind: str) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind)
-    return stream.getvalue()
-
-
-def _slot_file(stamp: int, pixels: bytes) -> bytes:
-    """As `edge.ring` lays it out: the stamp at the begin of a page of its own, then the pixels."""
-    return stamp.to_bytes(8, "little").ljust(4096, b"\0") + pixels
-
-
-def _frame_header() -> FrameHeader:
-    return FrameHeader(
-        line=_LINE,
-        epoch=_EPOCH,
-        seq=41,
-        mono_ns=time.monotonic_ns(),
-        wall_ns=time.time_ns(),
-        height=7,
-        width=9,
-        channels=3,
-        dtype="uint8",
-        colour="rgb",
-        part_id="part-41",
-        trigger="encoder",
-        boot="0123456789abcdef",
-    )
-
-
-def _verdicts() -> list[Verdict]:
-    judged = Verdict(
-        line=_LINE,
-        epoch=_EPOCH,
-        seq=41,
-        part_id="4711",
-        result=Result.NG,
-        score=0.75,
-        threshold=0.5,
-        calibrated=True,
-        s_global=0.5,
-        s_local_max=1.0,
-        region=Region(3, 4, 10, 12, 77),
-        reasons=(Reason("a scratch", 0.25), Reason("rust", 0.125)),
-        prompts="0123456789abcdef",
-        bank="0123456789abcdef",
-        model="0123456789abcdef",
-        calibration="0123456789abcdef",
-        recipe=7,
-        timings=Timings(1.5, 2.5, 30.0, 1.0, 40.0),
-        captured_wall_ns=time.time_ns(),
-        captured_mono_ns=time.monotonic_ns(),
-        published_wall_ns=time.time_ns(),
-        published_mono_ns=time.monotonic_ns(),
-        judged_by="main",
-    )
-    good = dataclasses.replace(judged, seq=42, result=Result.OK, score=0.25, region=None, reasons=())
-    return [judged, good, missing_verdict(_LINE, _EPOCH, 43, FaultReason.FRAME_LOST, "never arrived")]
-
-
-def _maps() -> list[AnomalyMap]:
-    header = MapHeader(_LINE, _EPOCH, 41, Result.NG, height=6, width=5, captured_height=48, captured_width=40)
-    jpeg = _encoded(Image.new("RGB", (16, 16), (120, 90, 30)), "jpeg")
-    empty = dataclasses.replace(header, height=0, width=0, result=Result.FAULT)
-    return [
-        AnomalyMap(header, np.full((6, 5), 0.5, np.float16), jpeg),
-        AnomalyMap(empty, np.empty((0, 0), np.float16), jpeg),
-    ]
-
-
-def _beats() -> list[Beat]:
-    counters = {"captured": 50, "judged": 49, "queue": 1, "strays": 0}
-    camera = Beat("camera", _LINE, ServiceState.READY, _EPOCH, counters, 49, "", time.time_ns(), 1234)
-    return [
-        camera,
-        dataclasses.replace(camera, service="detector", state=ServiceState.FAULT, last_error="model_error"),
-        dataclasses.replace(camera, service="results", counters={}),
-    ]
-
-
-def _tally_file() -> bytes:
-    """As `edge.camera.tally` lays it out: epoch and count of two starts."""
-    return struct.pack("<4Q", _EPOCH, 50, 77, 12)
-
-
-def _leases() -> list[Lease]:
-    return [Lease(_LINE, 99), Lease(_LINE, 99, 77, 12, (10, 12))]
-
-
-def _calibration() -> bytes:
-    calibration = Calibration(
-        n=20,
-        alpha=0.05,
-        score_median=0.25,
-        score_threshold=0.5,
-        map_median=0.25,
-        map_threshold=0.75,
-        weights_hash="0123456789abcdef",
-        prompts_hash="0123456789abcdef",
-        bank_hash="",
-        method_hash="0123456789abcdef",
-    )
-    return calibration.model_dump_json(indent=2).encode()
-
-
-@dataclass(frozen=True, slots=True)
-class _Taught:
-    """What names the model that a bank is of."""
-
-    model_id: str = "alfa-mini"
-    weights_hash: str = "0123456789abcdef"
-    preprocess_hash: str = "0123456789abcdef"
-    grid: Grid = field(default_factory=lambda: Grid(2, 3))
-    patch_blocks: tuple[int, ...] = (6, 12)
-
-
-def _bank(path: Path) -> bytes:
-    """A small bank, written as a real one is."""
-    rows = torch.nn.functional.normalize(torch.ones(6, 4), dim=1).half()
-    foreground = Foreground(torch.ones(4), torch.zeros(4), torch.ones(2, 3))
-    taught = Taught({level_name(block): rows.clone() for block in _Taught().patch_blocks}, 0.25, foreground)
-    MemoryBank.of(taught, _Taught(), ["0123456789abcdef"]).save(path)
-    return path.read_bytes()

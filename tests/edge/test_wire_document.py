@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -10,28 +11,21 @@ import msgpack
 import numpy as np
 import pytest
 
+from benchmarks.fuzz import samples
 from edge.messages import (
     AnomalyMap,
-    Beat,
     FaultReason,
     Frame,
-    FrameHeader,
-    Lease,
-    MapHeader,
     Part,
-    Reason,
-    Region,
     ReplayRequest,
-    Result,
-    ServiceState,
     SlotRef,
-    Verdict,
     encode_beat,
     encode_frame,
     encode_lease,
     encode_map,
     encode_replay_request,
     encode_shared_frame,
+    encode_unreadable,
     encode_verdict,
 )
 
@@ -47,24 +41,6 @@ TYPES: dict[str, tuple[type, ...]] = {
     "map or nil": (dict, type(None)),
 }
 
-HEADER = FrameHeader("line1", 2**62, 7, 1, 2, 3, 4, 3, "uint8", "rgb")
-JUDGED = Verdict(
-    line="line1",
-    epoch=2**62,
-    seq=7,
-    part_id="part-7",
-    result=Result.NG,
-    score=0.75,
-    threshold=0.5,
-    s_global=0.5,
-    s_local_max=1.0,
-    region=Region(1, 2, 3, 4, 5),
-    reasons=(Reason("a scratch", 0.25),),
-)
-LOST = Verdict("line1", 2**62, 8, "", Result.FAULT, FaultReason.FRAME_LOST)
-MAP = AnomalyMap(MapHeader("line1", 2**62, 7, Result.NG, 1, 2), np.array([[0.5, 1.0]], np.float16), b"jpeg")
-FRAME = Frame(HEADER, np.arange(36, dtype=np.uint8).reshape(3, 4, 3))
-
 
 def _header(parts: list[Part], at: int = 1) -> dict[str, Any]:
     header: dict[str, Any] = msgpack.unpackb(parts[at])
@@ -73,19 +49,19 @@ def _header(parts: list[Part], at: int = 1) -> dict[str, Any]:
 
 def _sent() -> dict[str, list[dict[str, Any]]]:
     """Examples of each header, by the section that documents it."""
-    judged = _header(encode_verdict(JUDGED))
-    beat = Beat("detector", "line1", ServiceState.READY, 1, {"judged": 1})
+    verdicts = [_header(encode_verdict(verdict)) for verdict in samples.verdicts()]
+    header, request = samples.frame_header(), ReplayRequest(samples.LINE)
     return {
-        "verdict": [judged, _header(encode_verdict(LOST))],
-        "region": [judged["region"]],
-        "reason": judged["reasons"],
-        "timings": [judged["timings"]],
-        "map": [_header(encode_map(MAP))],
-        "beat": [_header(encode_beat(beat))],
-        "replay": [_header(encode_replay_request(ReplayRequest("line1")))],
-        "frame": [_header(encode_frame(FRAME))],
-        "slot": [_header(encode_shared_frame(HEADER, SlotRef(1, 2, 3, 4, 5)), at=3)],
-        "lease": [_header(encode_lease(Lease("line1", 1, 2, 3, (3,))))],
+        "verdict": verdicts,
+        "region": [verdicts[0]["region"]],
+        "reason": verdicts[0]["reasons"],
+        "timings": [verdicts[0]["timings"]],
+        "map": [_header(encode_map(each)) for each in samples.maps()],
+        "beat": [_header(encode_beat(beat)) for beat in samples.beats()],
+        "replay": [_header(encode_replay_request(request))],
+        "frame": [_header(encode_unreadable(header))],
+        "slot": [_header(encode_shared_frame(header, SlotRef(1, 2, 3, 4, 5)), at=3)],
+        "lease": [_header(encode_lease(lease)) for lease in samples.leases()],
     }
 
 
@@ -126,5 +102,9 @@ def test_every_fault_is_documented() -> None:
 
 def test_pixels_and_maps_lie_as_documented() -> None:
     """Row by row, channels side by side; a map's values as little-endian half floats."""
-    assert bytes(encode_frame(FRAME)[2]) == bytes(range(36))
-    assert bytes(encode_map(MAP)[2]) == bytes.fromhex("0038003c")
+    header = dataclasses.replace(samples.frame_header(), height=3, width=4, channels=3)
+    pixels = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
+    assert bytes(encode_frame(Frame(header, pixels))[2]) == bytes(range(36))
+    judged = samples.maps()[0].header
+    of_two = AnomalyMap(judged, np.array([[0.5, 1.0]], np.float16))
+    assert bytes(encode_map(of_two)[2]) == bytes.fromhex("0038003c")
