@@ -162,8 +162,15 @@ def find_prompt_file(name_or_path: str, prompts_dir: Path | None = None) -> Path
     stem = file_stem(name_or_path)
     if stem not in available:
         raise BadInput("prompts", "class", name_or_path, _unknown_class(stem, available))
-    path = available[stem]
-    # A class is a name: a link must not make any file of the machine out of it.
+    return require_inside(available[stem])
+
+
+def require_inside(path: Path) -> Path:
+    """The prompt file of a class: that is a name, and a link must not make any file of the machine out of it.
+
+    Raises:
+        BadInput: it is a link to outside its directory.
+    """
     if path.resolve().parent != path.parent.resolve():
         raise BadInput(path, "", None, "is a link to outside its directory; copy the file there")
     return path

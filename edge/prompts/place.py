@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alfa.errors import BadInput
-from alfa.prompting.promptset import available_classes, file_stem
+from alfa.prompting.promptset import available_classes, file_stem, require_inside
 from edge.settings import LineSettings, Settings
 
 
@@ -58,16 +58,18 @@ def place_of_class(settings: Settings, class_name: str) -> Place:
     """The prompt file of a class, whether a line uses it or not.
 
     Raises:
-        BadInput: the directory for prompt files does not exist, or the class cannot be a file's name.
+        BadInput: the directory for prompt files does not exist, the class cannot be a file's name, or its
+            file is a link to elsewhere, which the history would copy.
     """
     directory, name = settings.paths.prompts, file_stem(class_name)
     if not name:
         raise BadInput("--class", "", class_name, "give letters or digits, such as `metal nut`")
     if not directory.is_dir():
         raise BadInput("paths.prompts", "", str(directory), "no such directory; correct the path, or make it")
+    in_force = available_classes(directory).get(name)
     return Place(
         name=name,
         path=directory / f"{name}.toml",
-        in_force=available_classes(directory).get(name),
+        in_force=None if in_force is None else require_inside(in_force),
         lines={key: line for key, line in settings.lines.items() if file_stem(line.prompts) == name},
     )

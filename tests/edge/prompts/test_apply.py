@@ -146,6 +146,18 @@ def test_a_file_that_was_broken_by_hand_is_kept(apply: Command, box: Box) -> Non
     assert apply("rollback").exit_code == 2
 
 
+def test_link_to_elsewhere_is_not_copied_into_the_history(apply: Command, box: Box) -> None:
+    """Who may write prompts would have root, who applies, hand over any file of the machine."""
+    secret = box.directory / "secret"
+    secret.write_text("hush")
+    box.prompts.unlink()
+    box.prompts.symlink_to(secret)
+    ended = apply("apply", box.new)
+    assert ended.exit_code == 2
+    assert "is a link to outside its directory" in ended.stderr
+    assert not (box.prompts.parent / ".history").exists()
+
+
 def test_a_directory_that_is_not_there_is_told(
     apply: Command, box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
