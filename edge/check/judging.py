@@ -34,10 +34,12 @@ def check_device(settings: Settings) -> Finding:
     device = torch.device("cuda" if wanted == "auto" else wanted)
     number, found = device.index or 0, torch.cuda.device_count()
     if number >= found:
-        return check.fail(
-            f"there are {found} CUDA devices", "check driver and cabling: nvidia-smi; or set cpu"
-        )
-    free, total = torch.cuda.mem_get_info(number)
+        return check.fail(f"there are {found} CUDA devices", _DEVICE)
+    try:
+        free, total = torch.cuda.mem_get_info(number)
+    except RuntimeError as error:
+        # The driver lists a card that it cannot work with.
+        return check.fail(cause(error), _DEVICE)
     memory = f"{torch.cuda.get_device_name(number)}, {free / _GIB:.1f} of {total / _GIB:.1f} GiB free"
     if free < _LITTLE_GPU_MEMORY:
         return check.warn(memory, "see what else uses it (nvidia-smi); a running detector is counted here")
