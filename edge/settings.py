@@ -30,6 +30,7 @@ from alfa.errors import BadInput
 from alfa.settings import LlmSettings, ModelSettings, first_problem, read_toml
 from edge.addresses import Address
 from edge.messages import NAME_PATTERN
+from edge.plc.registers import MAX_INDEX
 from edge.ring import ring_stem
 from edge.security.settings import NetworkSettings
 
@@ -151,8 +152,7 @@ class LineSettings(_Table):
     bank: Path | None = Field(None, description="memory bank from `alfa-bank teach`")
     calibration: Path | None = Field(None, description="file from `alfa-calibrate`")
     detector: str = Field("main", pattern=NAME_PATTERN, description="name of the detector that judges it")
-    # 31 blocks fit before the first control block at base + 1000.
-    index: int = Field(0, ge=0, le=30, description="PLC block: registers from base + 32 x index")
+    index: int = Field(0, ge=0, le=MAX_INDEX, description="PLC block: registers from base + 32 x index")
     recipe: int = Field(0, ge=0, le=65535, description="number the PLC sees for this prompt set")
     overload: Literal["every", "latest"] = Field(
         "every",
