@@ -20,15 +20,14 @@ def failed(findings: Sequence[Finding]) -> bool:
 
 
 def as_table(findings: Sequence[Finding]) -> Table:
-    """A row a finding; details are no console markup."""
-    table = Table("check", "of", "result", "found", "what to do")
+    """A row a finding, what to do below what was found; details are no console markup."""
+    table = Table("check", "of", "result", "found, and what to do")
     for finding in findings:
         table.add_row(
             finding.check,
             Text(finding.subject, overflow="fold"),
             Text(finding.outcome, _STYLES[finding.outcome]),
-            Text(finding.detail, overflow="fold"),
-            Text(finding.advice, overflow="fold"),
+            Text("\n-> ".join(filter(None, (finding.detail, finding.advice))), overflow="fold"),
         )
     return table
 
