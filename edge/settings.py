@@ -5,6 +5,7 @@ Relative paths in the file are relative to the file. Environment variables `ALFA
 
 from __future__ import annotations
 
+import os
 import re
 from ipaddress import ip_address
 from pathlib import Path
@@ -36,6 +37,7 @@ from edge.security.settings import NetworkSettings
 
 # sun_path holds 108 bytes; the longest socket name we add to the runtime directory must fit beside it.
 _LONGEST_SOCKET_PATH = 107
+_ENVIRONMENT = "ALFA__"
 # OpenCV takes a C int, the hundreds of which are its choice of API.
 _LARGEST_DEVICE_NUMBER = 99
 _SMALLEST_MAX_SIDE = 64
@@ -328,7 +330,7 @@ class Settings(BaseSettings):
     """The whole of config.toml."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix="ALFA__", env_nested_delimiter="__"
+        extra="forbid", frozen=True, env_prefix=_ENVIRONMENT, env_nested_delimiter="__"
     )
 
     model: ModelSettings = ModelSettings()
@@ -484,6 +486,7 @@ def load_settings(config: Path) -> Settings:
         BadInput: file missing or malformed, unknown key, wrong type, value out of bounds; names the key.
     """
     table = read_toml(config)
+    _require_known_tables()
     try:
         settings = Settings(**table)
     except ValidationError as error:
@@ -491,6 +494,20 @@ def load_settings(config: Path) -> Settings:
     except SettingsError as error:
         raise BadInput("environment", "ALFA__...", None, f"cannot be used: {error}") from error
     return _resolved(settings, config)
+
+
+def _require_known_tables() -> None:
+    """pydantic-settings passes over a variable of a table that it does not know: a slip would have no effect.
+
+    Raises:
+        BadInput: a variable with our prefix names no table.
+    """
+    for variable in os.environ:
+        if variable.upper().startswith(_ENVIRONMENT):
+            table = variable[len(_ENVIRONMENT) :].partition("__")[0].lower()
+            if table not in Settings.model_fields:
+                known = ", ".join(Settings.model_fields)
+                raise BadInput("environment", variable, None, f"no table '{table}'; the tables are {known}")
 
 
 def _problem(config: Path, error: ValidationError) -> BadInput:

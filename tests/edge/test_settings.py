@@ -151,6 +151,15 @@ def test_wrong_value_in_the_environment_is_bad_input(
         load_settings(write_config(line()))
 
 
+def test_unknown_table_in_the_environment_is_bad_input(
+    write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slip in a variable's name is told, instead of having no effect."""
+    monkeypatch.setenv("ALFA__DETECTR__QUEUE", "7")
+    with pytest.raises(BadInput, match=r"environment: ALFA__DETECTR__QUEUE: no table 'detectr'.* detector,"):
+        load_settings(write_config(line()))
+
+
 def test_environment_that_cannot_be_parsed_is_bad_input(
     write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
