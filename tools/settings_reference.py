@@ -21,9 +21,9 @@ out of its bounds ends it with exit code 2 and one line that names file, key, va
 `edge-check --config config.toml` checks the file and everything that it names. Relative paths are relative to
 the file.
 
-`ALFA__TABLE__KEY` in the environment overrides a key, for instance `ALFA__PATHS__STATE=/srv/alfa`. After a
-change: `systemctl reload alfa-detector@NAME` for a line's `prompts`, `bank`, `calibration` and `recipe`; a
-restart for anything else.
+`ALFA__TABLE__KEY` in the environment overrides a key, for instance `ALFA__PATHS__STATE=/srv/alfa`; a name
+that is no key is refused there, too. After a change: `systemctl reload alfa-detector@NAME` for a line's
+`prompts`, `bank`, `calibration` and `recipe`; a restart for anything else.
 
 This page is printed from the code (`python -m tools.settings_reference`), and a test compares them.
 """
