@@ -11,7 +11,10 @@ from edge.plc.registers import CONTROL_LENGTH, IMAGE_LENGTH, control_address, im
 from edge.settings import PlcSettings, Settings
 
 _REACH = "check address, port, unit id and network; the PLC's Modbus TCP server must be on"
-_WRITE = "let the PLC accept writes to these holding registers; `edge-results plc-map` lists them"
+_WRITE = (
+    "a Modbus TCP server with this unit id must be there and accept writes to these holding registers; "
+    "`edge-results plc-map` lists them"
+)
 
 
 def check_plc(settings: Settings) -> Iterator[Finding]:
@@ -22,7 +25,7 @@ def check_plc(settings: Settings) -> Iterator[Finding]:
     check = Check("plc", f"{settings.plc.host}:{settings.plc.port}")
     try:
         with Link(settings.plc) as link:
-            yield check.ok("answers")
+            yield check.ok("can be connected to")
             is_driven = is_served(settings.results_endpoint())
             for name, line in settings.lines.items():
                 yield _check_line(link, settings.plc, name, line.index, is_driven)
