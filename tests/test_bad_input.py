@@ -281,7 +281,6 @@ def cases(*rows: tuple[str, Damage, int, tuple[str, ...]]) -> pytest.MarkDecorat
     (CAMERA, edited("config.toml", "path =", '"a\\nb" = 1\npath ='), 2, (r"a\nb = 1", "unknown key")),
     (CAMERA, source('kind = "folder"\npath = "parts"'), 2, ("source.path", "parts", "no such directory")),
     (CAMERA, source('kind = "video"\npath = "answers.txt"'), 2, ("source.path", "answers.txt", "no video")),
-    (CAMERA, source('kind = "device"\ndevice = "none"'), 3, ("source.device = 'none'", "does not open")),
     (f"{CAMERA} --line line2", nothing, 2, ("config.toml", "'line2'", "takes one of: line1")),
     (DETECTOR, holds("config.toml", "[model"), 2, ("config.toml", "not valid TOML")),
     (RESULTS, holds("config.toml", b"# \xe4\n"), 2, ("config.toml", "not UTF-8", "byte 2")),

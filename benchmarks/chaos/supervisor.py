@@ -45,6 +45,10 @@ class Unit:
         return self.process is not None and self.process.poll() is None
 
 
+# systemd reloads what has started; here a reload may come before its handler is there, and would end it.
+_NOT_RELOADED_YET = ("env", "--ignore-signal=HUP")
+
+
 @dataclass(frozen=True, slots=True)
 class UncausedEnd:
     """A service that ended by itself: its exit code and the end of its log."""
@@ -120,7 +124,7 @@ class Supervisor:
     def _start(self, unit: Unit) -> None:
         with self._log(unit).open("ab") as log:
             unit.process = subprocess.Popen(  # noqa: S603
-                (*unit.prefix, *unit.command),
+                (*unit.prefix, *_NOT_RELOADED_YET, *unit.command),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -52,12 +52,12 @@ def test_only_the_llm_table_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "line"),
     [
-        ("key = 'x'", "llm.key = 'x': unknown key"),
+        ("key = 'x'", "llm.key: unknown key"),
         ("timeout_s = 0", "llm.timeout_s = 0: input should be greater"),
     ],
 )
 def test_a_bad_table_is_refused(tmp_path: Path, table: str, line: str) -> None:
-    """A key in the file above all."""
+    """A key in the file above all; what it is must not be shown."""
     config = tmp_path / "config.toml"
     config.write_text(f"[llm]\n{table}\n")
     with pytest.raises(BadInput, match=line.replace(".", r"\.")):

@@ -416,7 +416,7 @@ class TestPlc:
         box.publish(make_verdict(0))
         box.until(lambda: plc.image().result_ok)
         plc.write(Control(acknowledge=1))
-        box.until(lambda: plc.image().fault_code == FaultCode.RESULTS_LOST, seconds=5)
+        box.until(lambda: plc.image().fault_code == FaultCode.RESULTS_LOST)
         assert blocks.is_set()
         free.set()
         box.until(lambda: plc.image().ready)

@@ -36,7 +36,7 @@ no_verdict_after_ms = 300
 [lines.line1]
 prompts = "generic"
 max_age_ms = 200
-source = {{ kind = "synthetic", rate_hz = 50, width = 1024, height = 768 }}
+source = {{ kind = "synthetic", rate_hz = 5, width = 1024, height = 768 }}
 """
 
 
