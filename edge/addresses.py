@@ -1,4 +1,4 @@
-"""HOST:PORT as settings say it."""
+"""Where something is to be reached, as settings say it: HOST:PORT, or a ZeroMQ endpoint."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
+# What an endpoint begins with.
+IPC, TCP = "ipc://", "tcp://"
 _LARGEST_PORT = 65_535
 
 

@@ -29,7 +29,7 @@ from pydantic_settings import (
 
 from alfa.errors import BadInput
 from alfa.settings import LlmSettings, ModelSettings, first_problem, read_toml
-from edge.addresses import Address
+from edge.addresses import IPC, Address
 from edge.messages import NAME_PATTERN
 from edge.plc.registers import MAX_INDEX
 from edge.ring import ring_stem
@@ -476,7 +476,7 @@ class Settings(BaseSettings):
         return self.network or NetworkSettings()
 
     def _ipc(self, name: str) -> str:
-        return f"ipc://{self.paths.runtime}/{name}.sock"
+        return f"{IPC}{self.paths.runtime}/{name}.sock"
 
 
 def load_settings(config: Path) -> Settings:
@@ -532,7 +532,7 @@ def _resolved(settings: Settings, config: Path) -> Settings:
         *map(resolved.camera_endpoint, lines),
         *map(resolved.replay_endpoint, resolved.detectors()),
     ):
-        if len(endpoint.removeprefix("ipc://").encode()) > _LONGEST_SOCKET_PATH:
+        if len(endpoint.removeprefix(IPC).encode()) > _LONGEST_SOCKET_PATH:
             raise BadInput(
                 config,
                 "paths.runtime",

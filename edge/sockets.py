@@ -28,6 +28,7 @@ import structlog
 import zmq
 
 from alfa.errors import BadInput, Fault
+from edge.addresses import IPC
 from edge.messages import MAX_HEADER_BYTES, Part
 from edge.security.credentials import Credentials
 from edge.security.tcp import SecureTcp
@@ -43,7 +44,6 @@ MAP_HWM = 64  # of some megabytes each where the judged image is large
 MAX_MESSAGE_BYTES = 512 * 1024 * 1024  # a larger part closes the connection before it is read
 # What only subscribes, lends or asks has no need to send more; a larger part closes the connection.
 MAX_REQUEST_BYTES = MAX_HEADER_BYTES
-_IPC = "ipc://"
 _SUBSCRIBE = b"\x01"
 _DIRECTORY_MODE = 0o750
 
@@ -162,8 +162,8 @@ class Sockets:
         return socket
 
     def _bind(self, socket: Socket, endpoint: str) -> None:
-        if endpoint.startswith(_IPC):
-            self._claim(Path(endpoint.removeprefix(_IPC)))
+        if endpoint.startswith(IPC):
+            self._claim(Path(endpoint.removeprefix(IPC)))
         else:
             self._tcp.open_door(socket, endpoint)
         try:
@@ -173,11 +173,11 @@ class Sockets:
 
     def _connect(self, socket: Socket, endpoints: Iterable[str]) -> None:
         endpoints = list(endpoints)
-        near = [endpoint for endpoint in endpoints if endpoint.startswith(_IPC)]
-        away = [endpoint for endpoint in endpoints if not endpoint.startswith(_IPC)]
+        near = [endpoint for endpoint in endpoints if endpoint.startswith(IPC)]
+        away = [endpoint for endpoint in endpoints if not endpoint.startswith(IPC)]
         # In this order: a socket that has keys would ask for those of peers on this box, too.
         for endpoint in near:
-            _require_private(Path(endpoint.removeprefix(_IPC)).parent)
+            _require_private(Path(endpoint.removeprefix(IPC)).parent)
             socket.connect(endpoint)
         if away:
             self._tcp.call(socket, away)

@@ -6,32 +6,33 @@ import errno
 import socket
 from contextlib import closing
 
-_IPC, _TCP = "ipc://", "tcp://"
+from edge.addresses import IPC, TCP
+
 _TIMEOUT_S = 1.0
 
 
 def is_elsewhere(endpoint: str) -> bool:
     """Whether an endpoint is of another machine."""
-    return endpoint.startswith(_TCP) and _bind_error(_host(endpoint), 0) == errno.EADDRNOTAVAIL
+    return endpoint.startswith(TCP) and _bind_error(_host(endpoint), 0) == errno.EADDRNOTAVAIL
 
 
 def is_served(endpoint: str) -> bool:
     """Whether somebody listens on an endpoint of this machine."""
-    if endpoint.startswith(_TCP):
+    if endpoint.startswith(TCP):
         # Connecting would be counted and logged as a stranger's.
         port = int(endpoint.rpartition(":")[2])
         return _bind_error(_host(endpoint), port) == errno.EADDRINUSE
     with closing(socket.socket(socket.AF_UNIX)) as probe:
         probe.settimeout(_TIMEOUT_S)
         try:
-            probe.connect(endpoint.removeprefix(_IPC))
+            probe.connect(endpoint.removeprefix(IPC))
         except OSError:
             return False
     return True
 
 
 def _host(endpoint: str) -> str:
-    return endpoint.removeprefix(_TCP).rpartition(":")[0]
+    return endpoint.removeprefix(TCP).rpartition(":")[0]
 
 
 def _bind_error(host: str, port: int) -> int:

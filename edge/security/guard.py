@@ -19,6 +19,7 @@ import zmq
 from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
+from edge.addresses import TCP
 from edge.background import in_background
 from edge.rate_limited_log import RateLimitedLog
 from edge.security.credentials import Credentials, NotLetIn
@@ -261,6 +262,8 @@ class Guard:
             caller.connection.close()
 
     def _follow_call(self, watch: _CallWatch, event: int, endpoint: str) -> None:
+        if not endpoint.startswith(TCP):
+            return  # a socket may speak to peers of this box as well, who have no keys
         self.failed += 1
         self._warnings.warning(
             "handshake_failed", endpoint=endpoint, advice="is that service's key the right one?"

@@ -16,6 +16,7 @@ import struct
 from typing import Final
 
 from alfa.errors import Fault
+from edge.addresses import TCP
 
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # linux/asm-generic/socket.h; Python does not name them
 _BACKLOG = 100
@@ -47,7 +48,7 @@ def listen(endpoint: str) -> socket.socket:
     Raises:
         Fault: the port is in use, or the address is not this host's.
     """
-    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    host, _, port = endpoint.removeprefix(TCP).rpartition(":")
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

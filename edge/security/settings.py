@@ -18,13 +18,13 @@ _HIGHEST_PORT = 65_535
 
 
 def _tcp_endpoint(endpoint: str) -> str:
-    found = re.fullmatch(r"tcp://([0-9.]+):([0-9]{1,5})", endpoint)
+    found = re.fullmatch(r"tcp://([0-9.]+):([1-9][0-9]{0,4})", endpoint)
     try:
         usable = found and not IPv4Address(found[1]).is_unspecified and 1 <= int(found[2]) <= _HIGHEST_PORT
     except AddressValueError:
         usable = False
     if not usable:
-        # One and the same address is bound by one service and connected to by others.
+        # One and the same address is bound by one service and connected to by others, and told by ZeroMQ so.
         raise ValueError("give tcp://ADDRESS:PORT with the host's own IPv4 address")
     return endpoint
 

@@ -11,15 +11,18 @@ import structlog
 import zmq
 
 from alfa.errors import BadInput
+from edge.addresses import TCP
 from edge.security.credentials import Credentials
 from edge.security.guard import Call, Guard
 from edge.security.listener import listen
 
 _Socket: TypeAlias = zmq.Socket[bytes]
 
-TCP = "tcp://"
-# A peer elsewhere that falls silent is let go, and one that does not come to its point in time, too.
-_HEARTBEAT_MS, _HEARTBEAT_TIMEOUT_MS, _HANDSHAKE_MS = 1000, 3000, 5000
+# A host that answers no more is let go, by TCP itself: ZeroMQ's own heartbeat ends the process where a
+# connection breaks whose messages wait to be read.
+_KEEPALIVE_S, _KEEPALIVES = 1, 2
+# So is one that takes nothing of what is sent to it, and a peer that does not come to its point.
+_UNTAKEN_MS, _HANDSHAKE_MS = 30_000, 5000
 _CALL_AGAIN_S = 1.0
 
 
@@ -59,6 +62,7 @@ class SecureTcp:
         guard = self._on_guard(credentials)
         _show_keys(socket, credentials)
         socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.TCP_MAXRT, _UNTAKEN_MS)
         socket.setsockopt_string(zmq.ZAP_DOMAIN, door)
         # Else everybody who knows the server's public key is let in while nobody answers for the domain.
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
@@ -171,6 +175,8 @@ class SecureTcp:
 def _show_keys(socket: _Socket, credentials: Credentials) -> None:
     socket.setsockopt(zmq.CURVE_PUBLICKEY, credentials.own.certificate.key)
     socket.setsockopt(zmq.CURVE_SECRETKEY, credentials.own.secret.get_secret_value().encode())
-    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, _KEEPALIVE_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, _KEEPALIVE_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, _KEEPALIVES)
     socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)

@@ -183,6 +183,14 @@ def test_stranger_asks_no_replay(plant: Plant, own: str | None) -> None:
     assert [message[1:] for message in taken(server, wait_ms=400)] == [[b"genuine"]]
 
 
+def test_a_host_that_is_gone_is_noticed_by_tcp(plant: Plant) -> None:
+    """ZeroMQ's heartbeat would end a process that is behind as its connection breaks (libzmq issue 4364)."""
+    publisher = plant.sockets(Role.CAMERA, "a").watched_publisher(plant.frames, 16)
+    listener = plant.sockets(Role.DETECTOR, "main").speaking_subscriber([plant.frames], [FRAME_A], 16)
+    for made in (publisher, listener):
+        assert (made.getsockopt(zmq.HEARTBEAT_IVL), made.getsockopt(zmq.TCP_KEEPALIVE)) == (0, 1)
+
+
 def test_stranger_at_the_door_by_the_dozen_is_told_a_few_times(
     plant: Plant, logged: list[dict[str, Any]]
 ) -> None:

@@ -119,6 +119,7 @@ def test_service_without_its_key_does_not_start(config: Path, module: str, key: 
         ("tcp://127.0.0.1", "tcp://0.0.0.0", r"network\.cameras\.line1\.frames = .*own IPv4 address"),
         ("tcp://127.0.0.1", "tcp://*", r"own IPv4 address"),
         ("tcp://127.0.0.1", "tcp://plant", r"own IPv4 address"),
+        ("tcp://127.0.0.1:", "tcp://127.0.0.1:0", r"own IPv4 address"),
         ("tcp://127.0.0.1", "udp://127.0.0.1", r"own IPv4 address"),
         ("tcp://127.0.0.1:", "tcp://127.0.0.1:9", r"own IPv4 address"),
         ("[network.cameras.line1]", "[network.cameras.line2]", r"network\.cameras\.line2`: there is no such"),
