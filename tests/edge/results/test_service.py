@@ -405,10 +405,10 @@ class TestPlc:
 
     def test_hang_is_a_latched_fault(
         self,
+        log_that_blocks: tuple[Event, Event],  # before the service, which may keep the loggers of its start
         box: Box,
         plc: StandInPlc,
         make_verdict: MakeVerdict,
-        log_that_blocks: tuple[Event, Event],
     ) -> None:
         """The work loop waits for its log; when it goes on, the fault stays and the OK does not return."""
         blocks, free = log_that_blocks
