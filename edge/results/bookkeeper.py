@@ -340,7 +340,9 @@ class Bookkeeper:
         if verdict.fault is FaultReason.NO_VERDICT and not verdict.judged_by:
             line.ledger.give_up(key, now)
             line.heart.counters["no_verdict"] += 1
-            self._log.error("no_verdict", line=line.name, epoch=verdict.epoch, seq=verdict.seq)
+            # Each is a row of the record; a camera that was killed may owe thousands at once.
+            detail = f"epoch {verdict.epoch} seq {verdict.seq}"
+            self._warnings.warning("no_verdict", detail, line=line.name)
         else:
             line.ledger.settle(key, now)
         line.heart.counters["recorded"] += 1
