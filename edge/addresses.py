@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
@@ -46,5 +47,21 @@ class Address:
         except ValueError:
             return False
 
+    @property
+    def family(self) -> socket.AddressFamily:
+        """Of a socket that listens there."""
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def tcp_address(endpoint: str) -> Address:
+    """Of a ZeroMQ endpoint, tcp://HOST:PORT.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not endpoint.startswith(TCP):
+        raise ValueError(f"write {TCP}HOST:PORT")
+    return Address.parse(endpoint.removeprefix(TCP))

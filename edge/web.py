@@ -136,7 +136,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, address: Address, log: structlog.stdlib.BoundLogger) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        self.address_family = address.family
         self.routes: Mapping[str, Route] = {}
         self._log = log
         self._slots = BoundedSemaphore(_MOST_AT_ONCE)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
-from contextlib import closing
 
 from edge.addresses import Address
 from edge.check.findings import Check, Finding
-from edge.check.running import is_served
+from edge.check.running import is_served, try_to_listen
 from edge.settings import Settings
 
 _TAKEN = "free the port (ss -ltnp says who has it), or name another one in [http]"
@@ -37,11 +35,7 @@ def _check(service: str, listen: str, endpoint: str) -> Iterator[Finding]:
 
 def _look(check: Check, address: Address, is_running: bool) -> Finding:
     if not is_running:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        with closing(socket.socket(family)) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((address.host, address.port))
-            probe.listen(0)
+        try_to_listen(address)
     if not address.is_loopback:
         return check.warn(f"{address} can be reached from other machines", _OPEN)
     return check.ok(f"{address}, for this machine alone")

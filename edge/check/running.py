@@ -6,22 +6,24 @@ import errno
 import socket
 from contextlib import closing
 
-from edge.addresses import IPC, TCP
+from edge.addresses import IPC, TCP, Address, tcp_address
 
 _TIMEOUT_S = 1.0
 
 
 def is_elsewhere(endpoint: str) -> bool:
     """Whether an endpoint is of another machine."""
-    return endpoint.startswith(TCP) and _bind_error(_host(endpoint), 0) == errno.EADDRNOTAVAIL
+    if not endpoint.startswith(TCP):
+        return False
+    any_port = Address(tcp_address(endpoint).host, 0)
+    return _error_of_listening(any_port) == errno.EADDRNOTAVAIL
 
 
 def is_served(endpoint: str) -> bool:
     """Whether somebody listens on an endpoint of this machine."""
     if endpoint.startswith(TCP):
         # Connecting would be counted and logged as a stranger's.
-        port = int(endpoint.rpartition(":")[2])
-        return _bind_error(_host(endpoint), port) == errno.EADDRINUSE
+        return _error_of_listening(tcp_address(endpoint)) == errno.EADDRINUSE
     with closing(socket.socket(socket.AF_UNIX)) as probe:
         probe.settimeout(_TIMEOUT_S)
         try:
@@ -31,17 +33,22 @@ def is_served(endpoint: str) -> bool:
     return True
 
 
-def _host(endpoint: str) -> str:
-    return endpoint.removeprefix(TCP).rpartition(":")[0]
+def try_to_listen(address: Address) -> None:
+    """Listen for a moment.
 
-
-def _bind_error(host: str, port: int) -> int:
-    """Number of the error that binding gives; 0 where it works."""
-    with closing(socket.socket()) as probe:
+    Raises:
+        OSError: the port is taken, or the address is none of this machine's.
+    """
+    with closing(socket.socket(address.family)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            probe.listen(0)
-        except OSError as error:
-            return error.errno or 0
+        probe.bind((address.host, address.port))
+        probe.listen(0)
+
+
+def _error_of_listening(address: Address) -> int:
+    """Number of the error; 0 where it works."""
+    try:
+        try_to_listen(address)
+    except OSError as error:
+        return error.errno or 0
     return 0

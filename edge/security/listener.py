@@ -16,7 +16,7 @@ import struct
 from typing import Final
 
 from alfa.errors import Fault
-from edge.addresses import TCP
+from edge.addresses import tcp_address
 
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # linux/asm-generic/socket.h; Python does not name them
 _BACKLOG = 100
@@ -48,12 +48,12 @@ def listen(endpoint: str) -> socket.socket:
     Raises:
         Fault: the port is in use, or the address is not this host's.
     """
-    host, _, port = endpoint.removeprefix(TCP).rpartition(":")
+    address = tcp_address(endpoint)
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _attach(listener)
-        listener.bind((host, int(port)))
+        listener.bind((address.host, address.port))
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from edge.addresses import tcp_address
 from edge.messages import NAME_PATTERN
 from edge.security.doors import Door, Doorway
 from edge.security.keys import Role
 
-_HIGHEST_PORT = 65_535
-
 
 def _tcp_endpoint(endpoint: str) -> str:
-    found = re.fullmatch(r"tcp://([0-9.]+):([1-9][0-9]{0,4})", endpoint)
     try:
-        usable = found and not IPv4Address(found[1]).is_unspecified and 1 <= int(found[2]) <= _HIGHEST_PORT
-    except AddressValueError:
+        usable = not IPv4Address(tcp_address(endpoint).host).is_unspecified
+    except ValueError:
         usable = False
     if not usable:
         # One and the same address is bound by one service and connected to by others, and told by ZeroMQ so.
