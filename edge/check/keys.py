@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge.check.findings import Check, Finding
-from edge.security.keys import KeyDirectory, Role, require_role
+from edge.security.keys import KeyDirectory, Role
 from edge.settings import Settings
 
 _ADVICE = "make or copy keys as docs/security.md says: `edge-keys new`, `edge-keys list`"
@@ -38,7 +38,7 @@ def _check_key(keys: KeyDirectory, key: str, role: Role) -> Finding:
     check = Check("key", key)
 
     def look() -> Finding:
-        require_role(keys.certificate(key), role, keys.path / f"{key}.pub")
+        keys.certificate(key, role)
         if not keys.has_secret(key):
             return check.ok(f"{role}; its secret is on another host or with systemd")
         keys.pair(key, role, environment={})

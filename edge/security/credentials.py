@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from alfa.errors import BadInput
 from edge.security.doors import LETS_IN, SERVED_BY, Door, Doorway
-from edge.security.keys import Certificate, KeyDirectory, KeyPair, Role, require_role
+from edge.security.keys import Certificate, KeyDirectory, KeyPair, Role
 from edge.security.settings import NetworkSettings
 
 
@@ -80,9 +80,7 @@ class Credentials:
             BadInput: it is missing, damaged, or of another role.
         """
         doorway = self._doorway(endpoint)
-        certificate = self._keys.certificate(doorway.key)
-        require_role(certificate, SERVED_BY[doorway.door], self._keys.path / f"{doorway.key}.pub")
-        return certificate.key
+        return self._keys.certificate(doorway.key, SERVED_BY[doorway.door]).key
 
     def let_in(self, door: Door, public: str) -> Certificate:
         """Who a key belongs to, where its role may come in.

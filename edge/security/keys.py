@@ -100,11 +100,15 @@ class KeyDirectory:
             raise BadInput(self.path, "", None, f"cannot be written: {error.strerror}") from error
         return certificate
 
-    def certificate(self, name: str) -> Certificate:
+    def certificate(self, name: str, role: Role | None = None) -> Certificate:
         """The certificate of one peer.
 
+        Args:
+            name: of its key.
+            role: that it must have; None for any.
+
         Raises:
-            BadInput: there is none of that name, or it is damaged.
+            BadInput: there is none of that name, it is damaged, or of another role.
         """
         path = self._file(name, _PUBLIC)
         files = self._names()
@@ -116,7 +120,10 @@ class KeyDirectory:
             raise BadInput(
                 path, "", None, "no such key; make it with `edge-keys new`, or copy it from its host"
             )
-        return _read(path)
+        certificate = _read(path)
+        if role not in (None, certificate.role):
+            raise BadInput(path, "role", str(certificate.role), f"a key of role {role} is needed here")
+        return certificate
 
     def certificates(self) -> list[Certificate]:
         """All that are in force, by name; not one that was revoked, though its file was copied here again.
@@ -161,8 +168,7 @@ class KeyDirectory:
             BadInput: a file is missing or damaged, the secret may be read by others than its owner or belongs
                 to another public key, or the role is another.
         """
-        certificate = self.certificate(name)
-        require_role(certificate, role, self._file(name, _PUBLIC))
+        certificate = self.certificate(name, role)
         path, secret = self._secret(name, environment)
         if zmq.curve_public(secret.get_secret_value().encode()) != certificate.key:
             raise BadInput(
@@ -217,16 +223,6 @@ class KeyDirectory:
 
     def _file(self, name: str, suffix: str) -> Path:
         return self.path / f"{name}{suffix}"
-
-
-def require_role(certificate: Certificate, role: Role, where: Path) -> None:
-    """Refuse a key of another role.
-
-    Raises:
-        BadInput: it is one.
-    """
-    if certificate.role is not role:
-        raise BadInput(where, "role", str(certificate.role), f"a key of role {role} is needed here")
 
 
 def _read(path: Path) -> Certificate:
