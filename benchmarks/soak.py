@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ from benchmarks.line_figures import milliseconds
 from benchmarks.line_pictures import write_pictures
 from benchmarks.line_plant import LinePlan, ModelName, Plant, Received, Value
 from benchmarks.line_resources import Resources, resources_of
+from edge.results.reader import read_only
 
 _RATE_HZ: dict[ModelName, float] = {"tiny": 20.0, "alfa-mini": 2.0}
 _WARM_UP = 0.2
@@ -202,7 +202,7 @@ def _accounts(plant: Plant) -> Finding:
 
 
 def _recorded(plant: Plant) -> int:
-    with closing(sqlite3.connect(f"file:{plant.settings.database}?mode=ro", uri=True)) as connection:
+    with closing(read_only(plant.settings.database)) as connection:
         return int(connection.execute("SELECT count(*) FROM verdicts").fetchone()[0])
 
 

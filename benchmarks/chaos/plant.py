@@ -30,6 +30,7 @@ from benchmarks.line_plant import LinePlan, ModelName, Value, config_text
 from edge.messages import DecodeError, ServiceState, decode_beat
 from edge.plc.registers import decode_image, image_address, part_number, scaled_score
 from edge.processes import free_port
+from edge.results.reader import read_only
 from edge.settings import Settings, load_settings
 from edge.sockets import VERDICT_HWM, Socket, Sockets, receive
 
@@ -270,8 +271,7 @@ class Plant:
     def record(self) -> list[Row]:
         """Every verdict of the record."""
         query = "SELECT line, epoch, seq, result, part_id, score, threshold FROM verdicts ORDER BY id"
-        address = f"file:{self.settings.database}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True, timeout=10)) as connection:
+        with closing(read_only(self.settings.database)) as connection:
             return [
                 Row(
                     line,

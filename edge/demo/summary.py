@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from edge.demo.audience import Heard
 from edge.demo.line_run import Run
 from edge.demo.plc_reading import PlcReading, plc_problems
 from edge.messages import Result, Verdict
+from edge.results.reader import read_only
 
 _COLOURS = {Result.OK: "green", Result.NG: "red", Result.FAULT: "yellow"}
 _REASONS_SHOWN = 2
@@ -138,7 +138,7 @@ def latency_percentile(latencies_ms: list[float], percentile: float) -> float:
 
 def recorded_results(database: Path) -> dict[int, str]:
     """The record's result by seq, read as anybody would."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+    with closing(read_only(database)) as connection:
         return dict(connection.execute("SELECT seq, result FROM verdicts"))
 
 

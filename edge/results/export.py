@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from alfa.errors import BadInput, Fault
+from edge.results.reader import read_only
 from edge.results.record import schema_version
 
 # What a CSV has of each verdict, in this order (docs/record.md says what each is).
@@ -100,7 +101,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.is_file():
         raise BadInput(path, "", None, "there is no record yet; check paths.state and results.database")
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(read_only(path)) as connection:
             if not schema_version(connection, path):
                 raise BadInput(path, "", None, "is empty; the service has not written into it yet")
             yield connection

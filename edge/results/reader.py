@@ -14,6 +14,15 @@ from edge.results.schema import APPLICATION_ID
 _BUSY_S = 5.0
 
 
+def read_only(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing and makes no file.
+
+    Raises:
+        sqlite3.Error: there is no such file, or it cannot be opened.
+    """
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)
+
+
 class RecordReader:
     """A record that is only read; use as a context manager."""
 
@@ -30,7 +39,7 @@ class RecordReader:
         if not path.is_file():
             raise BadInput(path, "", None, "no such record; check the path, or paths.state")
         try:
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)
+            connection = read_only(path)
             owner: int = connection.execute("PRAGMA application_id").fetchone()[0]
         except sqlite3.Error as error:
             raise BadInput(path, "", None, f"cannot be read as a record: {error}") from error

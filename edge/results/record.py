@@ -23,6 +23,7 @@ from typing import Any, Self, TypeVar
 
 from alfa.errors import BadInput, Fault
 from edge.messages import FaultCode, Reason, Region, Result, Timings, Verdict
+from edge.results.reader import read_only
 from edge.results.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 _EPOCHS_RESUMED = 16
@@ -259,7 +260,7 @@ def alarm_is_open(database: Path, line: str, epoch: int, seq: int) -> bool:
     A record that cannot be read says yes: who asks wants to delete.
     """
     try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(read_only(database)) as connection:
             return connection.execute(_ALARM_IS_OPEN, (line, epoch, seq)).fetchone() is not None
     except sqlite3.Error:
         return True
