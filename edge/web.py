@@ -6,6 +6,7 @@ work loop, and a loop that is stuck is told by a page that still answers.
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +25,7 @@ import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from alfa.errors import BadInput
+from alfa.errors import BadInput, Fault
 from edge.addresses import Address
 from edge.background import in_background
 from edge.health import Health
@@ -62,7 +63,8 @@ class Pages:
         log: hears of an address that other machines can reach.
 
     Raises:
-        BadInput: the address cannot be listened on.
+        BadInput: the port cannot be listened on.
+        Fault: the address is none of this machine at the moment.
     """
 
     def __init__(self, listen: str, config: Path, key: str, log: structlog.stdlib.BoundLogger) -> None:
@@ -126,6 +128,10 @@ def _bound(address: Address, config: Path, key: str, log: structlog.stdlib.Bound
         return _Server(address, log)
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.errno == errno.EADDRNOTAVAIL:
+            # An interface that is not up yet looks the same; a restart may mend that.
+            detail = f"{key} {address} cannot be listened on ({reason}); is it an address of this machine?"
+            raise Fault("endpoint_unusable", detail) from error
         advice = f"cannot be listened on ({reason}); free the port or name another one"
         raise BadInput(config, key, str(address), advice) from error
 

@@ -16,7 +16,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from alfa.errors import BadInput
+from alfa.errors import BadInput, Fault
 from edge.health import Health
 from edge.lifecycle import Heart, Lifecycle
 from edge.messages import ServiceState
@@ -126,6 +126,13 @@ def test_a_taken_port_is_bad_input(lifecycle: Lifecycle) -> None:
     assert str(raised.value).startswith(
         f"config.toml: http.results = '127.0.0.1:{port}': cannot be listened on"
     )
+
+
+def test_an_address_that_is_not_there_yet_is_a_fault() -> None:
+    """Exit 3, which systemd tries again: the interface may come up. 192.0.2.0/24 is of no machine."""
+    log: structlog.stdlib.BoundLogger = structlog.get_logger()
+    with pytest.raises(Fault, match=r"endpoint_unusable: http\.results 192\.0\.2\.1:9460 cannot be"):
+        Pages("192.0.2.1:9460", CONFIG, "http.results", log)
 
 
 @pytest.mark.parametrize(("listen", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
