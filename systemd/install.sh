@@ -95,7 +95,8 @@ uninstall() {
     systemctl disable alfa.target 2>/dev/null || true
     # What was enabled by name; `disable` takes no patterns.
     rm -rf "$UNITS/alfa.target.wants"
-    rm -f "$UNITS"/alfa.target "$UNITS"/alfa-results.service "$UNITS"/alfa-detector@.service "$UNITS"/alfa-camera@.service
+    rm -f "$UNITS"/alfa.target "$UNITS"/alfa-results.service "$UNITS"/alfa-detector@.service "$UNITS"/alfa-camera@.service \
+        "$UNITS"/alfa-gpu.service
     rm -f /etc/sysusers.d/alfa-inspector.conf /etc/tmpfiles.d/alfa-inspector.conf
     rm -rf "$PREFIX"
     systemctl daemon-reload

@@ -27,3 +27,20 @@ def test_a_service_is_started_again_for_ever(unit: str) -> None:
 def test_wrong_settings_are_not_tried_again(unit: str) -> None:
     """They do not become right by themselves."""
     assert values(unit, "RestartPreventExitStatus") == ["2"]
+
+
+def test_a_detector_waits_for_the_gpus_device_files() -> None:
+    """Its own unit may neither load modules nor make devices, and allows those of loaded drivers alone."""
+    for key in ("Wants", "After"):
+        assert "alfa-gpu.service" in " ".join(values("alfa-detector@.service", key)).split()
+
+
+def test_a_box_without_nvidia_needs_no_gpu_unit() -> None:
+    """It is passed over where the driver's helper is not there, and nothing fails."""
+    assert values("alfa-gpu.service", "ConditionPathExists") == ["/usr/bin/nvidia-modprobe"]
+
+
+@pytest.mark.parametrize("unit", sorted(path.name for path in UNITS.glob("alfa*.service")))
+def test_every_unit_leaves_with_the_product(unit: str) -> None:
+    """The installer takes all; what it removes is named one by one."""
+    assert f'"$UNITS"/{unit}' in (UNITS / "install.sh").read_text(encoding="utf-8")
