@@ -25,6 +25,10 @@ from edge.log_lines import JournalRenderer, goes_to_journal
 from edge.messages import LONGEST_TEXT, Beat, EarlierStart, ServiceState
 
 BEAT_PERIOD_S = 0.5
+# A long step says often that it goes on, and each time that it may be silent for so long: a disk may hold up
+# a single write for minutes.
+_SAY_EVERY_S = 1.0
+_LONG_STEP_S = 300
 ServiceName = Literal["camera", "detector", "results"]
 
 
@@ -74,6 +78,7 @@ class Lifecycle:
         self._reload = False
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
         self._alive_s = time.monotonic()
+        self._said_long_s = float("-inf")
 
     def __enter__(self) -> Self:
         for number, handler in (
@@ -122,6 +127,18 @@ class Lifecycle:
         """Feed systemd's watchdog; call it from the work loop and from nowhere else."""
         self._alive_s = time.monotonic()
         self._notify("WATCHDOG=1")
+
+    def takes_long(self) -> None:
+        """A step of the start or of the work loop is long and goes on: it is not to be taken for a hang.
+
+        Called by the step itself, as often as it likes. systemd waits on, at a start beyond TimeoutStartSec=.
+        """
+        now = time.monotonic()
+        if now - self._said_long_s < _SAY_EVERY_S:
+            return
+        self._said_long_s = now
+        self._notify(f"EXTEND_TIMEOUT_USEC={_LONG_STEP_S * 1_000_000}")
+        self.alive()
 
     def _notify(self, state: str) -> None:
         if self._notifier is not None:

@@ -28,6 +28,8 @@ from edge.results.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 _EPOCHS_RESUMED = 16
 _BUSY_S = 0.2
+# Of SQLite's virtual machine: some milliseconds each, so that only what takes long is told of.
+_STEPS_OF_A_LONG_CALL = 100_000
 _NS_PER_US = 1000
 # A disk that is full or fails, and another program that holds the file: what may pass by itself.
 _PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY}
@@ -87,6 +89,7 @@ class Record:
 
     Args:
         path: of the file; made, with its directory, where there is none.
+        goes_on: called now and then by a call that takes long, such as the first with an older record.
 
     Attributes:
         counters: transactions committed, microseconds that took, and transactions that failed.
@@ -96,19 +99,20 @@ class Record:
         BadInput: not writable, not a record, or made by a newer version; the file is unchanged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, goes_on: Callable[[], None] = lambda: None) -> None:
         self._path = path
+        self._goes_on = goes_on
         self._opened: sqlite3.Connection | None = None
         self.counters = Counter(record_commits=0, record_commit_us=0, record_failures=0)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, goes_on: Callable[[], None] = lambda: None) -> Self:
         """The record of this file, open unless the disk is full or fails at this moment.
 
         Raises:
             BadInput: as above; a disk in trouble is none, because it needs no other settings.
         """
-        record = cls(path)
+        record = cls(path, goes_on)
         with suppress(Fault):
             record._connected()
         return record
@@ -247,7 +251,7 @@ class Record:
     def _connected(self) -> sqlite3.Connection:
         if self._opened is None:
             try:
-                self._opened = _open(self._path)
+                self._opened = _open(self._path, self._goes_on)
             except Fault:
                 self.counters["record_failures"] += 1
                 raise
@@ -266,12 +270,13 @@ def alarm_is_open(database: Path, line: str, epoch: int, seq: int) -> bool:
         return True
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, goes_on: Callable[[], None]) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
         raise _cannot_be_opened(path, error) from error
+    connection.set_progress_handler(goes_on, _STEPS_OF_A_LONG_CALL)
     try:
         _prepare(connection, path)
     except sqlite3.Error as error:

@@ -75,7 +75,9 @@ class ResultsService:
         # First: whoever holds the endpoint is the only writer of the record, and changes its schema alone.
         self._beats = sockets.publisher(settings.results_endpoint(), BEAT_HWM)
         evidence = _evidence_store(settings)
-        self._record = Record.open(settings.database)
+        # An older record of some gigabytes takes minutes.
+        lifecycle.status(f"opening {settings.database}")
+        self._record = Record.open(settings.database, lifecycle.takes_long)
         counters = {name: line.heart.counters for name, line in self._lines.items()}
         self._warnings = RateLimitedLog(log)
         self._inbox = Inbox(sockets, settings, counters, self._warnings)
