@@ -106,13 +106,15 @@ class EvidenceStore:
         """Delete the oldest files until the rest is within both limits."""
         self._look_at_held()
         while self._kept and self._is_due(self._kept[0], now_s):
-            oldest = self._kept.popleft()
+            oldest = self._kept[0]
             if self._is_of_open_alarm(oldest):
                 self._held.append(oldest)
             else:
                 self._delete(oldest)
+            self._kept.popleft()
         while self._held and self._bytes > self._most_bytes:
-            self._delete(self._held.popleft())
+            self._delete(self._held[0])
+            self._held.popleft()
             self.gave_way += 1
 
     def _look_at_held(self) -> None:
@@ -137,8 +139,9 @@ class EvidenceStore:
         return self._is_open(line, int(epoch), int(kept.path.stem))
 
     def _delete(self, kept: _Kept) -> None:
-        self._bytes -= kept.size
+        # First the file: one that cannot be deleted, on a disk that became read-only, still takes its room.
         kept.path.unlink(missing_ok=True)
+        self._bytes -= kept.size
 
     def _write(self, header: MapHeader, kind: str, content: bytes, now_s: float) -> None:
         path = evidence_path(self._directory, header.line, header.epoch, header.seq, kind)
@@ -236,7 +239,9 @@ def _found(directory: Path) -> list[_Kept]:
         status = path.stat()
         # What a crash or a power cut left unfinished (alfa.files.write_atomic).
         if path.name.startswith(".") or status.st_size == 0:
-            path.unlink(missing_ok=True)
+            # Where the disk is read-only, at the next start.
+            with suppress(OSError):
+                path.unlink()
         else:
             found.append(_Kept(path, status.st_size, status.st_mtime))
     return sorted(found, key=lambda kept: kept.since_s)

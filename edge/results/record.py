@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import json
 import operator
+import os
 import sqlite3
 import time
 from collections import Counter
@@ -232,6 +233,7 @@ class Record:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self.counters["record_failures"] += 1
+            self._let_go_of_read_only(error)
             raise _failed(error) from error
         finally:
             self._roll_back(connection)
@@ -239,10 +241,15 @@ class Record:
         self.counters["record_commit_us"] += (time.monotonic_ns() - begun_ns) // _NS_PER_US
         return written
 
+    def _let_go_of_read_only(self, error: sqlite3.Error) -> None:
+        """What was opened on a read-only disk cannot write later either, when the disk can."""
+        if _code(error) == sqlite3.SQLITE_READONLY:
+            self.close()
+
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         """End what is left of a transaction; a full disk has ended it by itself already."""
         try:
-            if connection.in_transaction:
+            if self._opened is not None and connection.in_transaction:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
             # Closing takes it back too, and the next call opens the file anew.
@@ -293,7 +300,7 @@ def _failed(error: Exception) -> Fault:
 
 
 def _cannot_be_opened(path: Path, error: OSError | sqlite3.Error) -> Fault | BadInput:
-    if _may_pass(error):
+    if _may_pass(error) or _is_on_read_only_disk(path):
         return _failed(error)
     return BadInput(
         path, "", None, f"the record cannot be opened ({error}); check paths.state and results.database"
@@ -303,8 +310,21 @@ def _cannot_be_opened(path: Path, error: OSError | sqlite3.Error) -> Fault | Bad
 def _may_pass(error: OSError | sqlite3.Error) -> bool:
     if isinstance(error, OSError):
         return error.errno in _PASSING_ERRNO
-    # Python's own complaints have no code.
-    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _PASSING
+    return _code(error) in _PASSING
+
+
+def _code(error: sqlite3.Error) -> int:
+    # Python's own complaints have none.
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & _PRIMARY_CODE
+
+
+def _is_on_read_only_disk(record: Path) -> bool:
+    """A disk that fails becomes read-only. Where there is no record, the path is wrong."""
+    try:
+        return record.is_file() and bool(os.statvfs(record).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A full disk, for a real process: it starts all the same, says so on the PLC, and goes on with room."""
+"""A full disk, or a read-only one: the service starts all the same, says so on the PLC, and goes on later."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 
 from alfa.errors import BadInput, Fault
 from edge.messages import Beat, FaultCode, Part, ServiceState, Verdict, decode_beat
+from edge.results.evidence import EvidenceStore, evidence_path
 from edge.results.record import Record
 from edge.settings import load_settings
 from edge.sockets import Sockets
@@ -157,6 +158,79 @@ def test_disk_that_fills_up(small_disk: Path, make_verdict: Callable[..., Verdic
     record.append([make_verdict(1)])
     assert record.recorded("line1", 7) == [range(2)]
     record.close()
+
+
+def remount(directory: Path, mode: str) -> None:
+    """As `ro` or `rw`; the former needs that no file is open for writing."""
+    subprocess.run(["mount", "-o", f"remount,{mode}", str(directory)], check=True)
+
+
+@pytest.mark.parametrize("crashed", [False, True], ids=["closed", "after a crash"])
+def test_disk_that_becomes_read_only(
+    small_disk: Path, make_verdict: Callable[..., Verdict], crashed: bool
+) -> None:
+    """A fault each time, whether or not SQLite can still open the file for reading, and then it goes on."""
+    database, copy = small_disk / "results.sqlite", small_disk / "copy"
+    record = Record.open(database)
+    record.append([make_verdict(0)])
+    if crashed:
+        copy.mkdir()
+        for suffix in ("", "-wal", "-shm"):
+            shutil.copy(f"{database}{suffix}", copy)
+        record.close()
+        record = Record(copy / database.name)
+    record.close()
+    remount(small_disk, "ro")
+    for _ in range(2):
+        with pytest.raises(Fault, match="record_failed"):
+            record.append([make_verdict(1)])
+    remount(small_disk, "rw")
+    record.append([make_verdict(1)])
+    assert record.recorded("line1", 7) == [range(2)]
+    record.close()
+
+
+def test_read_only_disk_without_a_record_is_bad_input(small_disk: Path) -> None:
+    """Nothing was ever recorded there: the path is wrong."""
+    remount(small_disk, "ro")
+    with pytest.raises(BadInput, match=r"check paths\.state"):
+        Record.open(small_disk / "state" / "results.sqlite")
+
+
+def test_pictures_on_a_read_only_disk_count_until_they_are_deleted(small_disk: Path) -> None:
+    """They take their room all the while, and go when they can."""
+    old = [evidence_path(small_disk, "line1", 7, seq, "jpg") for seq in range(3)]
+    old[0].parent.mkdir(parents=True)
+    for path in old:
+        path.write_bytes(b"jpeg")
+    remount(small_disk, "ro")
+    store = EvidenceStore(small_disk, most_bytes=0, most_s=1e9)
+    with pytest.raises(OSError, match="Read-only"):
+        store.prune(0)
+    remount(small_disk, "rw")
+    store.prune(0)
+    assert [path.exists() for path in old] == [False, False, True]
+
+
+def test_start_on_a_disk_that_became_read_only(
+    write_config: Callable[..., Path],
+    beat_until: Callable[..., Beat],
+    small_disk: Path,
+    make_verdict: Callable[..., Verdict],
+) -> None:
+    """No exit and no crash loop: FAULT, and it records as soon as the disk can be written again."""
+    config = write_config(f'[paths]\nstate = "{small_disk / "state"}"\n{LINE}')
+    unfinished = small_disk / "state/evidence/line1/7/.cut-off"
+    unfinished.parent.mkdir(parents=True)
+    unfinished.touch()
+    Record.open(small_disk / "state/results.sqlite").close()
+    remount(small_disk, "ro")
+    with results(config) as process:
+        beat_until(config, failed)
+        remount(small_disk, "rw")
+        beat_until(config, lambda beat: beat.last_error != "record_failed")
+        assert process.poll() is None
+    assert recorded_alarms(small_disk / "state" / "results.sqlite") == [FaultCode.RECORD_FAILED]
 
 
 @pytest.mark.parametrize("content", [b"no database" * 500, b""], ids=["foreign", "truncated"])
