@@ -41,6 +41,10 @@ COLUMNS = (
     "published_at",
     "recorded_at",
 )
+# A text that begins so is a formula to a spreadsheet, and a part id comes from whoever triggers the camera
+# (OWASP, "CSV Injection"; U+FF.. are the wide forms of = + - @).
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_IS_TEXT = "'"
 SUMMARY = ("line", "result", "fault", "parts", "first", "last")
 
 Row: TypeAlias = tuple[Any, ...]
@@ -94,6 +98,18 @@ def summary(path: Path, since_ns: int) -> list[Row]:
     with _opened(path) as connection:
         found = connection.execute(_SUMMARY, (since_ns,)).fetchall()
     return [(*counts, _time(first), _time(last)) for *counts, first, last in found]
+
+
+def in_spreadsheet(row: Row) -> Row:
+    """The row with a `'` before each text that a spreadsheet would run; numbers stay.
+
+    A text that begins with `'` gets another: to have what was recorded, take one away wherever one leads.
+    """
+    return tuple(_as_text(value) if isinstance(value, str) else value for value in row)
+
+
+def _as_text(value: str) -> str:
+    return _IS_TEXT + value if value.startswith((*_FORMULA_SIGNS, _IS_TEXT)) else value
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from alfa.errors import BadInput, Fault, cause
 from edge.health import Health
 from edge.lifecycle import Lifecycle, configure_logging
 from edge.plc.registers import MapRow, map_rows
-from edge.results.export import COLUMNS, SUMMARY, Row, since_ns, summary, verdicts
+from edge.results.export import COLUMNS, SUMMARY, Row, in_spreadsheet, since_ns, summary, verdicts
 from edge.results.service import ResultsService
 from edge.security.credentials import Credentials
 from edge.security.keys import Role
@@ -112,7 +112,7 @@ def _write_csv(rows: Iterator[Row]) -> None:
     writer = csv.writer(sys.stdout)
     try:
         writer.writerow(COLUMNS)
-        writer.writerows(chain(first, rows))
+        writer.writerows(map(in_spreadsheet, chain(first, rows)))
         sys.stdout.flush()
     except BrokenPipeError:
         # Who reads has seen enough.

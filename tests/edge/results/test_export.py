@@ -84,6 +84,24 @@ def test_every_value_of_a_verdict(config: Path, writing: Record, make_verdict: M
     assert datetime.fromisoformat(row["recorded_at"]).timestamp() == pytest.approx(time.time(), abs=600)
 
 
+@pytest.mark.parametrize(
+    "part_id", ["=1+1", "+1", "-1", "@A1", "\t=1", "\r=1", "\n=1", "\uff1d1", "'1", "''=1"]
+)
+def test_no_text_is_a_formula(config: Path, writing: Record, make_verdict: MakeVerdict, part_id: str) -> None:
+    """A part id may be what a stranger wrote on the part; a spreadsheet shows it, and it can be had back."""
+    writing.append([make_verdict(0, part_id=part_id, detail=part_id)])
+    (row,) = exported(config)
+    assert (row["part_id"][0], row["detail"][0]) == ("'", "'")
+    assert row["part_id"].removeprefix("'") == part_id
+
+
+def test_texts_and_numbers_stay(config: Path, writing: Record, make_verdict: MakeVerdict) -> None:
+    """A number below zero is none that a program would have to take apart."""
+    writing.append([make_verdict(0, part_id="A-1=2", score=-0.5)])
+    (row,) = exported(config)
+    assert (row["part_id"], row["score"]) == ("A-1=2", "-0.5")
+
+
 def test_pieces_make_a_whole(config: Path, writing: Record, make_verdict: MakeVerdict) -> None:
     """More rows than one read takes: each once, in the order of recording."""
     seqs = [2500 - seq for seq in range(2500)]
