@@ -28,10 +28,11 @@ class Retention:
         self._record = record
         self._keep_ns = keep_days * _NS_PER_DAY
         self._place = OldRows()
+        self._deleted = 0
         self._next_s = float("-inf")
 
-    def step(self, now: float, wall_ns: int) -> int:
-        """Delete some rows where it is time for that; gives how many.
+    def step(self, now: float, wall_ns: int) -> int | None:
+        """Delete some rows where it is time for that; gives how many the sweep has deleted when this ends it.
 
         Args:
             now: seconds on a monotonic clock.
@@ -41,7 +42,12 @@ class Retention:
             Fault: `record_failed`, as for every write.
         """
         if now < self._next_s:
-            return 0
-        found = self._record.delete_old(wall_ns - self._keep_ns, self._place, _ROWS_A_STEP)
-        self._place, self._next_s = (OldRows(), now + _SWEEP_S) if found.done else (found, now + _STEP_S)
-        return found.deleted
+            return None
+        self._place = self._record.delete_old(wall_ns - self._keep_ns, self._place, _ROWS_A_STEP)
+        self._deleted += self._place.deleted
+        if not self._place.done:
+            self._next_s = now + _STEP_S
+            return None
+        deleted, self._deleted = self._deleted, 0
+        self._place, self._next_s = OldRows(), now + _SWEEP_S
+        return deleted

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from alfa.errors import Fault
 from edge.messages import FaultCode
@@ -33,9 +34,9 @@ def sweep(record: Record, days: float) -> int:
     """Rows that go when so many days have passed since now."""
     retention = Retention(record, KEEP_DAYS)
     wall_ns = time.time_ns() + int(days * NS_PER_DAY)
-    deleted, now = 0, 0.0
-    while more := retention.step(now, wall_ns):
-        deleted, now = deleted + more, now + 1.0
+    now = 0.0
+    while (deleted := retention.step(now, wall_ns)) is None:
+        now += 1.0
     return deleted
 
 
@@ -46,6 +47,16 @@ def seqs(path: Path) -> list[int]:
 
 def alarm(seq: int) -> AlarmEvent:
     return AlarmEvent("line1", AlarmKind.NG, FaultCode.NONE, time.time_ns(), EPOCH, seq)
+
+
+def line_of_the_record() -> Line:
+    settings = LineSettings(source=SyntheticSource(kind="synthetic"), prompts="generic")
+    return Line("line1", settings, ResultsSettings(), epoch=1)
+
+
+def books_of(record: Record, line: Line) -> Bookkeeper:
+    log = structlog.stdlib.get_logger()
+    return Bookkeeper(record, Retention(record, KEEP_DAYS), {"line1": line}, log, RateLimitedLog(log))
 
 
 @pytest.fixture
@@ -66,6 +77,20 @@ def test_old_verdicts_go(record: Record, add: Callable[..., None], tmp_path: Pat
     assert sweep(record, days=29) == 0
     assert sweep(record, days=31) == 1200
     assert seqs(tmp_path) == []
+
+
+def test_a_sweep_is_one_line_of_the_log(
+    record: Record, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many steps it takes; a sweep that finds nothing is none."""
+    add(1200)
+    later_ns = time.time_ns() + 31 * NS_PER_DAY
+    monkeypatch.setattr(time, "time_ns", lambda: later_ns)
+    with capture_logs() as logs:
+        books = books_of(record, line_of_the_record())
+        for now in range(7200):
+            books.delete_old(float(now))
+    assert [(line["event"], line["rows"]) for line in logs] == [("old_rows_deleted", 1200)]
 
 
 def test_what_came_later_stays(record: Record, add: Callable[..., None], tmp_path: Path) -> None:
@@ -98,14 +123,8 @@ def test_a_part_that_went_is_not_recorded_again(
     """A detector replays it to a service that was started since: the counts of the camera's start tell."""
     add(4)
     assert sweep(record, days=1000) == 4
-    log = structlog.stdlib.get_logger()
-    line = Line(
-        "line1",
-        LineSettings(source=SyntheticSource(kind="synthetic"), prompts="generic"),
-        ResultsSettings(),
-        epoch=1,
-    )
-    books = Bookkeeper(record, Retention(record, KEEP_DAYS), {"line1": line}, log, RateLimitedLog(log))
+    line = line_of_the_record()
+    books = books_of(record, line)
     books.restore(0.0)
     for seq in range(5):
         books.take(Entry(make_verdict(seq), replayed=True), 0.0)
