@@ -168,10 +168,15 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: _Request, client_address: object) -> None:
         """On a thread of its own, if one is free."""
-        if self._slots.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        if not self._slots.acquire(blocking=False):
             self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            # No thread could be started to give it back.
+            self._slots.release()
+            raise
 
     def process_request_thread(self, request: _Request, client_address: object) -> None:
         """The thread's work; its slot is free afterwards, however it ends."""

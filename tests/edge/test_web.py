@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -116,6 +117,25 @@ def test_readers_that_say_nothing_do_not_add_up(lifecycle: Lifecycle, get_page: 
                 continue
             break
     assert status == 200
+
+
+def test_a_machine_out_of_threads_is_got_over(
+    lifecycle: Lifecycle, get_page: GetPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More connections than are served at once fail for want of a thread; the next one is served."""
+
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    lifecycle.alive()
+    with served(Health([heart()], lifecycle, stuck_after_s=60)) as port:
+        with monkeypatch.context() as patched, capture_logs() as logs:
+            patched.setattr(threading.Thread, "start", no_thread)
+            for _ in range(9):
+                with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as refused:
+                    assert refused.recv(1) == b""
+        assert get_page(port, "/healthz")[0] == 200
+    assert [line["event"] for line in logs] == ["http_failed"] * 9
 
 
 def test_a_taken_port_is_bad_input(lifecycle: Lifecycle) -> None:
