@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from alfa.errors import BadInput, Fault
-from edge.results.reader import read_only
-from edge.results.record import schema_version
+from edge.results.reader import existing_record
 
 # What a CSV has of each verdict, in this order (docs/record.md says what each is).
 COLUMNS = (
@@ -114,15 +113,11 @@ def _as_text(value: str) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    if not path.is_file():
-        raise BadInput(path, "", None, "there is no record yet; check paths.state and results.database")
-    try:
-        with closing(read_only(path)) as connection:
-            if not schema_version(connection, path):
-                raise BadInput(path, "", None, "is empty; the service has not written into it yet")
+    with closing(existing_record(path)) as connection:
+        try:
             yield connection
-    except sqlite3.DatabaseError as error:
-        raise Fault("record_failed", f"{path} cannot be read: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise Fault("record_failed", f"{path} cannot be read: {error}") from error
 
 
 def _split(row: Row) -> tuple[Row, Row]:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from alfa.errors import BadInput, Fault
 from edge.messages import Result
-from edge.results.schema import APPLICATION_ID
+from edge.results.schema import schema_version
 
 _BUSY_S = 5.0
 
@@ -23,6 +23,34 @@ def read_only(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)
 
 
+def existing_record(path: Path) -> sqlite3.Connection:
+    """A read-only connection to a record of this program or an earlier version of it.
+
+    Raises:
+        BadInput: there is no such file, it is no record or an empty one, or of a newer version.
+    """
+    if not path.is_file():
+        raise BadInput(path, "", None, "no such record; check the path, or paths.state and results.database")
+    try:
+        connection = read_only(path)
+    except sqlite3.Error as error:
+        raise _no_record(path, error) from error
+    try:
+        if not schema_version(connection, path):
+            raise BadInput(path, "", None, "is empty; the service has not written into it yet")
+    except sqlite3.Error as error:
+        connection.close()
+        raise _no_record(path, error) from error
+    except BadInput:
+        connection.close()
+        raise
+    return connection
+
+
+def _no_record(path: Path, error: sqlite3.Error) -> BadInput:
+    return BadInput(path, "", None, f"cannot be read as a record ({error}); check the path")
+
+
 class RecordReader:
     """A record that is only read; use as a context manager."""
 
@@ -31,22 +59,8 @@ class RecordReader:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open an existing record.
-
-        Raises:
-            BadInput: there is no such file, or it is no record.
-        """
-        if not path.is_file():
-            raise BadInput(path, "", None, "no such record; check the path, or paths.state")
-        try:
-            connection = read_only(path)
-            owner: int = connection.execute("PRAGMA application_id").fetchone()[0]
-        except sqlite3.Error as error:
-            raise BadInput(path, "", None, f"cannot be read as a record: {error}") from error
-        if owner != APPLICATION_ID:
-            connection.close()
-            raise BadInput(path, "", None, "is no record of this product; check the path")
-        return cls(connection)
+        """Open an existing record; raises what `existing_record` does."""
+        return cls(existing_record(path))
 
     def __enter__(self) -> Self:
         return self

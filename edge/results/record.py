@@ -25,7 +25,7 @@ from typing import Any, Self, TypeVar
 from alfa.errors import BadInput, Fault
 from edge.messages import FaultCode, Reason, Region, Result, Timings, Verdict
 from edge.results.reader import read_only
-from edge.results.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from edge.results.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, schema_version
 
 _EPOCHS_RESUMED = 16
 _BUSY_S = 0.2
@@ -339,29 +339,6 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         )
     # An opened file may still be on a disk that cannot be written.
     connection.executescript("BEGIN IMMEDIATE; COMMIT;")
-
-
-def schema_version(connection: sqlite3.Connection, path: Path) -> int:
-    """Schema version of the file, 0 for an empty one.
-
-    Raises:
-        BadInput: another program's file, or a newer version of this one.
-    """
-    with closing(connection.cursor()) as cursor:
-        version: int = cursor.execute("PRAGMA user_version").fetchone()[0]
-        owner: int = cursor.execute("PRAGMA application_id").fetchone()[0]
-        tables: int = cursor.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if tables and owner != APPLICATION_ID:
-        raise BadInput(path, "", None, "is another program's database; name another file in results.database")
-    if version > SCHEMA_VERSION:
-        raise BadInput(
-            path,
-            "user_version",
-            version,
-            f"was written by a newer version of this program (this one reads up to {SCHEMA_VERSION}); "
-            "update the program or name another file in results.database",
-        )
-    return version
 
 
 def _verdict_row(verdict: Verdict, now: int) -> tuple[Any, ...]:

@@ -6,6 +6,12 @@ has been used in a plant; a new one is appended.
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from alfa.errors import BadInput
+
 # "ALFA": tells our record from any other SQLite file.
 APPLICATION_ID = 0x414C4641
 
@@ -76,3 +82,26 @@ CREATE INDEX alarms_open_parts ON alarms (line, epoch, seq) WHERE acknowledged_w
 
 MIGRATIONS = (_FIRST, _SECOND, _THIRD)
 SCHEMA_VERSION = len(MIGRATIONS)
+
+
+def schema_version(connection: sqlite3.Connection, path: Path) -> int:
+    """Schema version of the file, 0 for an empty one.
+
+    Raises:
+        BadInput: another program's file, or a newer version of this one.
+    """
+    with closing(connection.cursor()) as cursor:
+        version: int = cursor.execute("PRAGMA user_version").fetchone()[0]
+        owner: int = cursor.execute("PRAGMA application_id").fetchone()[0]
+        tables: int = cursor.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if tables and owner != APPLICATION_ID:
+        raise BadInput(path, "", None, "is another program's database; name another file in results.database")
+    if version > SCHEMA_VERSION:
+        raise BadInput(
+            path,
+            "user_version",
+            version,
+            f"was written by a newer version of this program (this one reads up to {SCHEMA_VERSION}); "
+            "update the program or name another file in results.database",
+        )
+    return version

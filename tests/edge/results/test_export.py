@@ -167,7 +167,7 @@ def test_no_record_yet(config: Path) -> None:
     """And none is made."""
     outcome = run(config, "--csv")
     assert isinstance(outcome.exception, BadInput)
-    assert "there is no record yet" in str(outcome.exception)
+    assert "no such record" in str(outcome.exception)
     assert not (config.parent / "var").exists()
 
 

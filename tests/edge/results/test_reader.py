@@ -13,6 +13,7 @@ from alfa.errors import BadInput
 from edge.messages import Result, Verdict
 from edge.results.reader import RecordReader
 from edge.results.record import Record
+from edge.results.schema import SCHEMA_VERSION
 
 MakeVerdict = Callable[..., Verdict]
 FILE = "results.sqlite"
@@ -52,6 +53,21 @@ def test_only_a_record_is_read(tmp_path: Path) -> None:
         RecordReader.open(tmp_path / "text")
     with closing(sqlite3.connect(tmp_path / "other")) as other:
         other.execute("CREATE TABLE x (y)")
-    with pytest.raises(BadInput, match="is no record of this product"):
+    with pytest.raises(BadInput, match="is another program's database"):
         RecordReader.open(tmp_path / "other")
     assert not (tmp_path / FILE).exists()
+
+
+def test_a_record_of_a_newer_version_is_not_read(record: Record, tmp_path: Path) -> None:
+    """Its columns may mean something else."""
+    with closing(sqlite3.connect(tmp_path / FILE)) as newer:
+        newer.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(BadInput, match=f"user_version = {SCHEMA_VERSION + 1}: .* newer version"):
+        RecordReader.open(tmp_path / FILE)
+
+
+def test_an_empty_file_is_told(tmp_path: Path) -> None:
+    """As such: it is what a service leaves that ended before its first transaction."""
+    (tmp_path / FILE).touch()
+    with pytest.raises(BadInput, match="is empty"):
+        RecordReader.open(tmp_path / FILE)
