@@ -64,6 +64,7 @@ CONFIG = """
 name = "{model}"
 pretrained = "{weights}"
 device = "cpu"
+precision = "fp32"
 [lines.line1]
 prompts = "plate"
 bank = "bank.safetensors"

@@ -18,7 +18,7 @@ _ON_THEIR_SIDE = 0.97
 @pytest.fixture(scope="module")
 def alfa_mini() -> Backbone:
     """The default model, on the CPU."""
-    return Backbone.load(ModelSettings(device="cpu"))
+    return Backbone.load(ModelSettings(device="cpu", precision="fp32"))
 
 
 def test_all_files_together_stay_small() -> None:

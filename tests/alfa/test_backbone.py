@@ -102,7 +102,9 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     model = _randomised(open_clip.create_model(name))
     weights = directory / "weights.pt"
     torch.save(model.state_dict(), weights)
-    settings = ModelSettings(name=name, pretrained=str(weights), scales=(2, 4), device="cpu")
+    settings = ModelSettings(
+        name=name, pretrained=str(weights), scales=(2, 4), device="cpu", precision="fp32"
+    )
     return Backbone.load(settings), model
 
 
@@ -475,7 +477,7 @@ def headless(directory: Path) -> Path:
 def test_a_model_directory_gives_the_tower_at_the_configured_size(headless: Path) -> None:
     """6 x 6 native positions become 4 x 4, resampled without smoothing; all else is open_clip's model."""
     directory = headless
-    backbone = Backbone.load_directory(directory, ModelSettings(scales=(4,), device="cpu"))
+    backbone = Backbone.load_directory(directory, ModelSettings(scales=(4,), device="cpu", precision="fp32"))
     assert (backbone.grid.rows, backbone.grid.cols, backbone.image_size) == (4, 4, (48, 48))
     arguments = {k: v for k, v in _directory_config()["model_cfg"].items() if k != "custom_text"}
     clip = open_clip.CustomTextCLIP(**arguments).eval()
@@ -503,7 +505,9 @@ def test_a_model_directory_gives_the_tower_at_the_configured_size(headless: Path
 @torch.inference_mode()
 def test_the_patch_head_projects_the_tokens_of_its_blocks_side_by_side(directory: Path) -> None:
     """Both blocks' unit tokens, projected, at unit length; the image is their weighted mean."""
-    features = Backbone.load_directory(directory, ModelSettings(device="cpu")).encode_images(_pixels())
+    features = Backbone.load_directory(
+        directory, ModelSettings(device="cpu", precision="fp32")
+    ).encode_images(_pixels())
     text = safetensors.torch.load_file(directory / "text_tower.safetensors")
     weight, query = (text[f"patch_head.{name}"].float() for name in ("projection.weight", "query"))
     both = torch.cat([*features.middle, features.patches], dim=-1)
@@ -521,7 +525,7 @@ def test_the_patch_head_projects_the_tokens_of_its_blocks_side_by_side(directory
 @torch.inference_mode()
 def test_a_window_of_all_patches_is_pooled_as_the_image_is(directory: Path) -> None:
     """With a patch head, too, the window path and the image path are the same function."""
-    settings = ModelSettings(scales=(4,), local="both", device="cpu")
+    settings = ModelSettings(scales=(4,), local="both", device="cpu", precision="fp32")
     features = Backbone.load_directory(directory, settings).encode_images(_pixels())
     torch.testing.assert_close(features.windows[0][:, 0], features.image, atol=1e-5, rtol=0)
 
@@ -529,7 +533,9 @@ def test_a_window_of_all_patches_is_pooled_as_the_image_is(directory: Path) -> N
 def test_what_the_map_is_made_of_decides_what_is_encoded(directory: Path) -> None:
     """Windows cost most of the time: beside aligned patch tokens they are encoded only where asked for."""
     scales = {
-        local: Backbone.load_directory(directory, ModelSettings(local=local, device="cpu")).scales
+        local: Backbone.load_directory(
+            directory, ModelSettings(local=local, device="cpu", precision="fp32")
+        ).scales
         for local in ("auto", "patches", "windows", "both")
     }
     assert scales == {"auto": (), "patches": (), "windows": (2, 3), "both": (2, 3)}
@@ -537,18 +543,18 @@ def test_what_the_map_is_made_of_decides_what_is_encoded(directory: Path) -> Non
 
 def test_without_a_patch_head_the_map_is_made_of_windows(headless: Path) -> None:
     """Automatically; asked for patch tokens that do not exist, the model is refused."""
-    backbone = Backbone.load_directory(headless, ModelSettings(device="cpu"))
+    backbone = Backbone.load_directory(headless, ModelSettings(device="cpu", precision="fp32"))
     assert backbone.scales == (2, 3)
     assert backbone.encode_images(_pixels()).patch_joint is None
     with pytest.raises(BadInput, match="own-mini has no text-aligned patch tokens"):
-        Backbone.load_directory(headless, ModelSettings(local="patches", device="cpu"))
+        Backbone.load_directory(headless, ModelSettings(local="patches", device="cpu", precision="fp32"))
 
 
 def test_a_directorys_hash_names_both_files(directory: Path) -> None:
     """Retraining the text side gives another hash, under the directory's name."""
-    first = Backbone.load_directory(directory, ModelSettings(device="cpu"))
+    first = Backbone.load_directory(directory, ModelSettings(device="cpu", precision="fp32"))
     _change(directory / "text_tower.safetensors", {"logit_scale": torch.tensor(1.0)})
-    second = Backbone.load_directory(directory, ModelSettings(device="cpu"))
+    second = Backbone.load_directory(directory, ModelSettings(device="cpu", precision="fp32"))
     assert first.model_id == "own-mini"
     assert first.weights_hash != second.weights_hash
     assert second.weights_hash == file_hash(
@@ -565,7 +571,9 @@ def test_the_preprocessing_hash_follows_size_and_statistics(directory: Path) -> 
         _directory_config() | {"preprocess_cfg": {"mean": _STD, "std": _STD}},
     ):
         (directory / "open_clip_config.json").write_text(json.dumps(config))
-        hashes.add(Backbone.load_directory(directory, ModelSettings(device="cpu")).preprocess_hash)
+        hashes.add(
+            Backbone.load_directory(directory, ModelSettings(device="cpu", precision="fp32")).preprocess_hash
+        )
     assert len(hashes) == 3
 
 
@@ -577,10 +585,10 @@ def test_a_directory_with_a_file_missing_or_cut_short_is_refused(directory: Path
     path = directory / name
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(BadInput, match=name):
-        Backbone.load_directory(directory, ModelSettings(device="cpu"))
+        Backbone.load_directory(directory, ModelSettings(device="cpu", precision="fp32"))
     path.unlink()
     with pytest.raises(BadInput, match=f"{name}: is missing"):
-        Backbone.load_directory(directory, ModelSettings(device="cpu"))
+        Backbone.load_directory(directory, ModelSettings(device="cpu", precision="fp32"))
 
 
 @pytest.mark.parametrize(
@@ -598,7 +606,7 @@ def test_a_directory_whose_tensors_do_not_fit_is_refused(
     """Strictly: nothing missing, nothing more, no other shape."""
     _change(directory / name, change)
     with pytest.raises(BadInput, match=name) as caught:
-        Backbone.load_directory(directory, ModelSettings(device="cpu"))
+        Backbone.load_directory(directory, ModelSettings(device="cpu", precision="fp32"))
     assert "\n" not in str(caught.value)
 
 
@@ -608,7 +616,7 @@ def test_a_patch_head_that_is_not_described_is_refused(directory: Path, describe
     config = _directory_config() | {"patch_head": described}
     (directory / "open_clip_config.json").write_text(json.dumps(config))
     with pytest.raises(BadInput, match=r"open_clip_config\.json: patch_head"):
-        Backbone.load_directory(directory, ModelSettings(device="cpu"))
+        Backbone.load_directory(directory, ModelSettings(device="cpu", precision="fp32"))
 
 
 def _change(path: Path, change: dict[str, Tensor | None]) -> None:
@@ -630,7 +638,9 @@ def test_the_papers_backbone_loads_from_a_local_file(tmp_path: Path) -> None:
     weights = tmp_path / "vit_b_16_plus_240.safetensors"
     _save(tensors, weights)
     clip.load_state_dict(tensors)
-    settings = ModelSettings(name="ViT-B-16-plus-240", pretrained=str(weights), device="cpu")
+    settings = ModelSettings(
+        name="ViT-B-16-plus-240", pretrained=str(weights), device="cpu", precision="fp32"
+    )
 
     # 15 is no scale for users; it makes the one window that holds all patches.
     backbone = Backbone.load(settings.model_copy(update={"scales": (15,)}))
