@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfa.adaptation import AdaptedPrompts
-from alfa.backbone import ImageFeatures, ValueVectors
 from alfa.errors import BadInput
+from alfa.features import ImageFeatures, ValueVectors
 from alfa.settings import AlignerName, uses_windows
 
 

@@ -8,7 +8,6 @@ the windows of the whole batch go through the tower together.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +19,9 @@ from torch.nn import functional
 
 from alfa.blocks import Run, unpacked
 from alfa.cuda_graphs import RecordedPasses
+from alfa.device import device_named, dtype_for
 from alfa.errors import BadInput
+from alfa.features import ImageFeatures, ValueVectors
 from alfa.passes import Tower, Traced, middle_blocks, read_out, trace
 from alfa.preprocessing import Frontend, Preprocessor
 from alfa.settings import ModelSettings, uses_windows
@@ -33,92 +34,6 @@ if TYPE_CHECKING:
 _TEXT_BATCH = 256
 # Window tokens in one pass: few launches on a GPU, rows that stay in the cache on a CPU.
 _TOKENS_AT_ONCE = {"cuda": 65536, "cpu": 1024}
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ValueVectors:
-    """Value vectors (Eq. 7) of a batch of B images in the joint space, unit length; for aligners that ask.
-
-    They are of the blocks that the model's embeddings are made of: the last one, or those of its patch head.
-    In front of the patches stands what the embedding is read from: the class token, or the patches pooled.
-
-    Attributes:
-        tokens: (B, 1 + P, d), image pass.
-        windows: per scale (B, N_s, d), window pass: what stands in front.
-        agreement: per scale (B, N_s, 1 + s*s): inner products of the window's embedding with the values of
-            its own tokens in the window pass.
-    """
-
-    tokens: Tensor
-    windows: tuple[Tensor, ...]
-    agreement: tuple[Tensor, ...]
-
-    def select(self, index: Tensor | Sequence[int] | slice) -> ValueVectors:
-        """Those of some images of the batch."""
-        return ValueVectors(
-            tokens=self.tokens[index],
-            windows=tuple(level[index] for level in self.windows),
-            agreement=tuple(level[index] for level in self.agreement),
-        )
-
-    def clone(self) -> ValueVectors:
-        """A copy in memory of its own."""
-        return ValueVectors(
-            tokens=self.tokens.clone(),
-            windows=tuple(level.clone() for level in self.windows),
-            agreement=tuple(level.clone() for level in self.agreement),
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ImageFeatures:
-    """The embeddings of a batch of B images of one size; all rows float32 of unit length.
-
-    Attributes:
-        grid: P patches in rows and columns.
-        image: f(x), (B, d).
-        windows: per scale, (B, N_s, d).
-        layouts: per scale, which windows these are.
-        patches: (B, P, c), the tower's own patch tokens, after the last block.
-        patch_joint: (B, P, d), patch tokens in the joint space, or None where the model has none.
-        values: value vectors, where the aligner needs them.
-        middle: (B, P, c) each, patch tokens after the tower's middle blocks, for the memory bank.
-    """
-
-    grid: Grid
-    image: Tensor
-    windows: tuple[Tensor, ...]
-    patches: Tensor
-    patch_joint: Tensor | None
-    values: ValueVectors | None = None
-    middle: tuple[Tensor, ...] = ()
-    layouts: tuple[WindowLayout, ...] = ()
-
-    def select(self, index: Tensor | Sequence[int] | slice) -> ImageFeatures:
-        """The features of some images of the batch, by positions, mask or slice."""
-        return ImageFeatures(
-            grid=self.grid,
-            image=self.image[index],
-            windows=tuple(level[index] for level in self.windows),
-            patches=self.patches[index],
-            patch_joint=None if self.patch_joint is None else self.patch_joint[index],
-            values=None if self.values is None else self.values.select(index),
-            middle=tuple(level[index] for level in self.middle),
-            layouts=self.layouts,
-        )
-
-    def clone(self) -> ImageFeatures:
-        """A copy in memory of its own."""
-        return replace(
-            self,
-            image=self.image.clone(),
-            windows=tuple(level.clone() for level in self.windows),
-            patches=self.patches.clone(),
-            patch_joint=None if self.patch_joint is None else self.patch_joint.clone(),
-            values=None if self.values is None else self.values.clone(),
-            middle=tuple(level.clone() for level in self.middle),
-        )
 
 
 class _WindowLevel(NamedTuple):
@@ -159,8 +74,8 @@ class Backbone:
 
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        self.device = _device(settings.device)
-        self.dtype = _dtype(settings.precision, self.device)
+        self.device = device_named(settings.device)
+        self.dtype = dtype_for(settings.precision, self.device)
         self.settings = settings
         self._model = model
         self._clip = model.clip.requires_grad_(False).to(self.device)
@@ -207,7 +122,7 @@ class Backbone:
         # Imported here, so that everything that only names a backbone starts without open_clip.
         from alfa.pretrained import open_model
 
-        _device(settings.device)
+        device_named(settings.device)
         return cls(open_model(settings), settings)
 
     @classmethod
@@ -219,7 +134,7 @@ class Backbone:
         """
         from alfa.pretrained import open_directory
 
-        _device(settings.device)
+        device_named(settings.device)
         return cls(open_directory(directory), settings)
 
     @torch.inference_mode()
@@ -411,26 +326,3 @@ def _square_or_native_grid(tower: Tower, resolution: int) -> Grid:
 
 def _unit(embeddings: Tensor) -> Tensor:
     return functional.normalize(embeddings.float(), dim=-1)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        advice = f"this machine offers {found} CUDA device(s) to torch; use auto or cpu, or check the driver"
-        raise BadInput("model", "device", name, advice)
-    return device
-
-
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
-    if precision != "auto":
-        return _DTYPES[precision]
-    return torch.bfloat16 if device.type == "cuda" or cpu_multiplies_bf16() else torch.float32
-
-
-def cpu_multiplies_bf16() -> bool:
-    """Whether the processor has instructions for it; without them bfloat16 is slower than float32."""
-    found = torch.cpu.get_capabilities()
-    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

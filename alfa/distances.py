@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from alfa.backbone import ImageFeatures
+from alfa.features import ImageFeatures
 
 # Similarities held at once: 4 MB, which a processor's cache holds until their maximum is taken, whatever the
 # batch and the bank; a page fault a similarity block costs a fifth of the product that fills it.

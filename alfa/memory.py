@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 from torch.nn import functional
 
-from alfa.backbone import ImageFeatures
 from alfa.distances import joined, level_name, level_tokens, nearest_distance
 from alfa.errors import BadInput
+from alfa.features import ImageFeatures
 from alfa.files import content_hash, write_atomic
 from alfa.foreground import Foreground
 from alfa.teaching import DEFAULT_CAP, Taught, Teaching

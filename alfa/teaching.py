@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from alfa.backbone import ImageFeatures
 from alfa.coreset import RowStream, greedy_coreset
 from alfa.distances import joined, level_tokens, nearest_distance
 from alfa.errors import BadInput
+from alfa.features import ImageFeatures
 from alfa.foreground import Foreground, fit_foreground
 from alfa.windows import Grid
 

@@ -28,7 +28,8 @@ from alfa.cli.options import PROMPTS_DIRECTORY, ConfigOption
 from alfa.errors import BadInput
 from alfa.evaluation.datasets import Dataset, find_datasets
 from alfa.evaluation.prompt_choice import choose_prompts
-from alfa.inspector import Recipe, score
+from alfa.inspector import score
+from alfa.recipe import Recipe
 from alfa.settings import ModelSettings, load_model_settings
 
 _ALPHA = 0.1

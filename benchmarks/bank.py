@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from alfa.backbone import ImageFeatures
 from alfa.distances import level_tokens
+from alfa.features import ImageFeatures
 from alfa.memory import MemoryBank
 from alfa.teaching import Teaching
 from alfa.windows import Grid

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from alfa.backbone import cpu_multiplies_bf16
+from alfa.device import cpu_multiplies_bf16
 
 # Load that is not ours, as a share of all cores, above which figures are noise.
 _BUSY_LOAD = 0.25

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from alfa.backbone import Backbone
-from alfa.inspector import Inspection, Recipe, judge
+from alfa.inspector import Inspection, judge
 from alfa.pretrained import ClipModel
+from alfa.recipe import Recipe
 from alfa.settings import ModelSettings
 from benchmarks.machine import native_precisions
 from benchmarks.suite import Unavailable

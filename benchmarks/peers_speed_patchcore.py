@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
+from alfa.features import ImageFeatures
 from alfa.memory import MemoryBank
 from alfa.settings import ModelSettings
 from benchmarks.peers_speed import peer_module, random_model, random_pixels, require_equal

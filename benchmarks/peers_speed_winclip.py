@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alfa.backbone import ImageFeatures
+from alfa.features import ImageFeatures
 from alfa.pretrained import ClipModel
 from alfa.settings import ModelSettings
 from benchmarks.peers_speed import (

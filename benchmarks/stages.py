@@ -12,9 +12,11 @@ from torch.nn import functional
 
 from alfa.adaptation import adapt
 from alfa.aligner import aligner, local_logits
-from alfa.backbone import Backbone, ImageFeatures
-from alfa.inspector import Recipe, judge
+from alfa.backbone import Backbone
+from alfa.features import ImageFeatures
+from alfa.inspector import judge
 from alfa.memory import MemoryBank
+from alfa.recipe import Recipe
 from alfa.region import region_above
 from alfa.scoring import global_score, highest, local_map
 from alfa.settings import ModelSettings

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
+from alfa.features import ImageFeatures
 from alfa.pretrained import ClipModel
 from alfa.settings import ModelSettings
 from benchmarks.matmul import SHAPES_ON_GPU, peak_flops

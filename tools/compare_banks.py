@@ -18,11 +18,12 @@ import typer
 from rich.progress import track
 from torch import Tensor
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
 from alfa.cli.entry import run
 from alfa.distances import joined
 from alfa.evaluation.datasets import GOOD, Dataset, LabelledImage, find_datasets, spread_over_kinds
 from alfa.evaluation.metrics import PixelHistogram, Truth, image_metrics
+from alfa.features import ImageFeatures
 from alfa.foreground import Foreground, fit_foreground
 from alfa.images import read_image
 from alfa.settings import ModelSettings

@@ -21,7 +21,7 @@ from alfa.evaluation.datasets import Dataset
 from alfa.evaluation.protocol import ClassResult, judge_dataset, measure
 from alfa.evaluation.store import ResultStore
 from alfa.evaluation.variants import ShotBanks
-from alfa.inspector import Recipe
+from alfa.recipe import Recipe
 from alfa.settings import ModelSettings
 
 

@@ -27,7 +27,7 @@ from alfa.evaluation.report import Evaluation, PromptsUsed, as_csv, as_json
 from alfa.evaluation.store import FILE_NAME, ResultStore
 from alfa.evaluation.tables import evaluation_tables, print_tables
 from alfa.evaluation.variants import ShotBanks, Variant, recipe_variant, require_shots, shot_variants
-from alfa.inspector import Recipe
+from alfa.recipe import Recipe
 from alfa.settings import ModelSettings, load_model_settings
 
 app = typer.Typer(add_completion=False)

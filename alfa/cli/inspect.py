@@ -21,9 +21,10 @@ from alfa.cli.outputs import require_writable_directory, writing
 from alfa.errors import BadInput, Fault
 from alfa.files import write_atomic
 from alfa.images import list_images, read_image
-from alfa.inspector import Inspection, Inspector, Recipe
+from alfa.inspector import Inspection, Inspector
 from alfa.overlay import overlay
 from alfa.prompting.promptset import find_prompt_file
+from alfa.recipe import Recipe
 from alfa.settings import load_model_settings
 
 app = typer.Typer(add_completion=False)

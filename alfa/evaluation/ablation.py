@@ -15,11 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfa.adaptation import TextEmbeddings
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
 from alfa.evaluation.variants import ScoresLike, ShotBanks, UndividedScores, Variant, recipe_variant, row_of
+from alfa.features import ImageFeatures
 from alfa.files import content_hash
-from alfa.inspector import Recipe, score
+from alfa.inspector import score
 from alfa.prompting.templates import PROMPTS_PER_LABEL
+from alfa.recipe import Recipe
 from alfa.settings import ModelSettings
 from alfa.windows import harmonic_aggregate, harmonic_mean_levels
 

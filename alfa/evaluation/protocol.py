@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
 from alfa.errors import Fault
 from alfa.evaluation.baselines import BASELINES, score_and_map
 from alfa.evaluation.datasets import Dataset, LabelledImage
@@ -30,6 +30,7 @@ from alfa.evaluation.metrics import (
 )
 from alfa.evaluation.store import Judged, JudgedImage, ResultStore
 from alfa.evaluation.variants import Read, ScoresLike, ShotBanks, Variant
+from alfa.features import ImageFeatures
 from alfa.files import content_hash
 from alfa.images import RgbImage
 

@@ -15,13 +15,15 @@ from typing import Protocol
 
 from torch import Tensor
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
 from alfa.errors import BadInput
 from alfa.evaluation.datasets import Dataset
+from alfa.features import ImageFeatures
 from alfa.files import content_hash, file_hash
 from alfa.images import RgbImage
-from alfa.inspector import Recipe, method_hash, score
+from alfa.inspector import score
 from alfa.memory import MemoryBank
+from alfa.recipe import Recipe, method_hash
 from alfa.settings import ModelSettings
 from alfa.teaching import DEFAULT_CAP
 

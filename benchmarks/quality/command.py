@@ -25,7 +25,7 @@ from alfa.evaluation.store import FILE_NAME, ResultStore
 from alfa.evaluation.tables import print_tables
 from alfa.evaluation.variants import ShotBanks, require_shots
 from alfa.files import write_atomic
-from alfa.inspector import Recipe
+from alfa.recipe import Recipe
 from alfa.settings import load_model_settings
 from benchmarks.quality.contenders import contenders, load_with_windows
 from benchmarks.quality.report import Run, SetReport, document, means, table, title

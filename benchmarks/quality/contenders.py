@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
 from alfa.evaluation.variants import ScoresLike
-from alfa.inspector import Recipe, score
+from alfa.features import ImageFeatures
+from alfa.inspector import score
 from alfa.memory import MemoryBank
+from alfa.recipe import Recipe
 from alfa.settings import ModelSettings
 from benchmarks.quality.peers import anomaly_dino, patchcore, winclip
 

@@ -12,7 +12,7 @@ from alfa.backbone import Backbone
 from alfa.evaluation.datasets import Dataset
 from alfa.evaluation.variants import Read, ShotBanks, Variant, row_of
 from alfa.files import content_hash, file_hash
-from alfa.inspector import Recipe, method_hash
+from alfa.recipe import Recipe, method_hash
 from alfa.settings import ModelSettings
 from benchmarks.quality.contenders import Contender, Method, TaughtImage
 

@@ -9,9 +9,9 @@ import torch
 from alfa.backbone import Backbone
 from alfa.calibration import Calibration
 from alfa.errors import AlfaError, Fault, cause
-from alfa.inspector import Recipe
 from alfa.memory import MemoryBank
 from alfa.prompting.promptset import find_prompt_file, load_prompt_set
+from alfa.recipe import Recipe
 from edge.check.findings import Check, Finding, Outcome
 from edge.settings import LineSettings, Settings
 

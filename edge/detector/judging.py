@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from alfa.backbone import ImageFeatures
+from alfa.features import ImageFeatures
 from alfa.inspector import Inspection, judge
 from alfa.preprocessing import PixelBatch
 from edge.clocks import NS_PER_MS

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
 from alfa.calibration import Calibration
 from alfa.errors import BadInput
-from alfa.inspector import Recipe, judge
+from alfa.features import ImageFeatures
+from alfa.inspector import judge
 from alfa.memory import MemoryBank
 from alfa.prompting.promptset import find_prompt_file, load_prompt_set
+from alfa.recipe import Recipe
 from alfa.settings import ModelSettings
 from edge.detector.verdicts import Stamp
 from edge.settings import LineSettings, Settings, load_settings

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from alfa.backbone import Backbone
 from alfa.cli.image_batches import image_batches
-from alfa.inspector import Inspection, Recipe, judge
+from alfa.inspector import Inspection, judge
+from alfa.recipe import Recipe
 from alfa.settings import ModelSettings
 from edge.messages import Result
 from edge.settings import LineSettings

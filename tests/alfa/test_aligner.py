@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from alfa.adaptation import AdaptedPrompts, TextEmbeddings, adapt
 from alfa.aligner import aligner, local_logits
-from alfa.backbone import ImageFeatures
 from alfa.errors import BadInput
+from alfa.features import ImageFeatures
 from alfa.settings import ModelSettings
 from alfa.windows import Grid
 

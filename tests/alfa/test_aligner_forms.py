@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfa.aligner import Contrast, RankOne, Ridge, Term, ValueRankOne, ValueSum, aligner
-from alfa.backbone import ImageFeatures, ValueVectors
+from alfa.features import ImageFeatures, ValueVectors
 from alfa.settings import ModelSettings
 from alfa.windows import Grid, window_layout
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
 from alfa.errors import BadInput, Fault
+from alfa.features import ImageFeatures
 from alfa.files import file_hash
 from alfa.settings import ModelSettings
 from alfa.windows import Grid

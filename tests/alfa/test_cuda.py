@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
+from alfa.features import ImageFeatures
 from alfa.settings import ModelSettings
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")

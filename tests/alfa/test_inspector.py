@@ -14,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
 from alfa.calibration import Binding, Calibration, calibrate
 from alfa.errors import BadInput
-from alfa.inspector import Inspection, Inspector, Recipe, judge, method_hash, score
+from alfa.features import ImageFeatures
+from alfa.inspector import Inspection, Inspector, judge, score
 from alfa.memory import MemoryBank
+from alfa.recipe import Recipe, method_hash
 from alfa.region import region_above
 from alfa.settings import ModelSettings
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from alfa.backbone import ImageFeatures
 from alfa.errors import BadInput
+from alfa.features import ImageFeatures
 from alfa.memory import MemoryBank
 from alfa.windows import Grid
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from alfa.backbone import Backbone, ValueVectors
+from alfa.backbone import Backbone
+from alfa.features import ValueVectors
 from alfa.settings import ModelSettings
 from alfa.windows import Grid
 

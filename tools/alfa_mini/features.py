@@ -14,7 +14,8 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
+from alfa.features import ImageFeatures
 from alfa.files import content_hash, file_hash, write_atomic
 from alfa.pretrained import IMAGE_TOWER_FILE
 from alfa.settings import ModelSettings

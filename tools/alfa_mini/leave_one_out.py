@@ -20,8 +20,8 @@ from alfa.evaluation.protocol import ClassResult, judge_dataset, mean_over_class
 from alfa.evaluation.store import ResultStore
 from alfa.evaluation.tables import print_tables, rows_table
 from alfa.evaluation.variants import ShotBanks, shot_variants
-from alfa.inspector import Recipe
 from alfa.prompting.promptset import available_classes
+from alfa.recipe import Recipe
 from alfa.settings import load_model_settings
 from tools.alfa_mini.sets import SETS
 

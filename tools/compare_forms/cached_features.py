@@ -15,8 +15,9 @@ import safetensors.torch
 from rich.progress import track
 from torch import Tensor
 
-from alfa.backbone import Backbone, ImageFeatures, ValueVectors
+from alfa.backbone import Backbone
 from alfa.evaluation.datasets import Dataset, LabelledImage
+from alfa.features import ImageFeatures, ValueVectors
 from alfa.files import content_hash, file_hash, write_atomic
 from alfa.images import read_image
 from alfa.pretrained import IMAGE_TOWER_FILE, TEXT_TOWER_FILE

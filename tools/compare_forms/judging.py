@@ -10,12 +10,13 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from alfa.backbone import ImageFeatures
 from alfa.evaluation.bootstrap import Counts, Values
 from alfa.evaluation.datasets import LabelledImage
 from alfa.evaluation.metrics import Truth, at_size
+from alfa.features import ImageFeatures
 from alfa.images import read_image
-from alfa.inspector import Recipe, Scores, score
+from alfa.inspector import Scores, score
+from alfa.recipe import Recipe
 from alfa.settings import AlignerName, ModelSettings
 from tools.compare_forms.cached_features import FeatureCache
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from alfa.backbone import ImageFeatures
 from alfa.distances import nearest_distance
 from alfa.evaluation.variants import UndividedScores
+from alfa.features import ImageFeatures
 
 _TOP_SHARE = 0.01
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alfa.backbone import ImageFeatures
 from alfa.coreset import greedy_coreset
 from alfa.evaluation.variants import UndividedScores
+from alfa.features import ImageFeatures
 
 CORESET_SHARE = 0.1
 _NEIGHBOURHOOD = 3

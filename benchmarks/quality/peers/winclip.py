@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfa.adaptation import TextEncoder
-from alfa.backbone import ImageFeatures
 from alfa.distances import nearest_distance
 from alfa.evaluation.variants import UndividedScores
+from alfa.features import ImageFeatures
 from alfa.scoring import softmax_score
 from alfa.windows import harmonic_aggregate, harmonic_mean_levels
 from benchmarks.quality.peers.compositional_prompts import compositional_prompts

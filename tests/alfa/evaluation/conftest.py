@@ -15,7 +15,7 @@ from alfa.evaluation.report import Evaluation, PromptsUsed
 from alfa.evaluation.store import FILE_NAME, ResultStore
 from alfa.evaluation.variants import Read, ShotBanks, shot_variants
 from alfa.images import RgbImage, read_image
-from alfa.inspector import Recipe
+from alfa.recipe import Recipe
 from alfa.settings import ModelSettings
 
 SHOTS = (0, 2)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from alfa.adaptation import TextEmbeddings
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
 from alfa.evaluation.ablation import (
     BOTH,
     COMPONENTS,
@@ -38,10 +38,12 @@ from alfa.evaluation.metrics import ImageMetrics, PixelMetrics
 from alfa.evaluation.protocol import GLOBAL, LOCAL, WHOLE, Figures, Row, judge_dataset, measure
 from alfa.evaluation.store import ResultStore
 from alfa.evaluation.variants import Read, ShotBanks, Variant
+from alfa.features import ImageFeatures
 from alfa.files import file_hash
-from alfa.inspector import Recipe, score
+from alfa.inspector import score
 from alfa.memory import MemoryBank
 from alfa.prompting.templates import PROMPTS_PER_LABEL
+from alfa.recipe import Recipe
 from alfa.settings import ModelSettings
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
 from alfa.errors import BadInput, Fault
 from alfa.evaluation.datasets import Dataset, LabelledImage, read_dataset
 from alfa.evaluation.metrics import ImageMetrics, PixelMetrics
@@ -28,6 +28,7 @@ from alfa.evaluation.protocol import (
 )
 from alfa.evaluation.store import ResultStore
 from alfa.evaluation.variants import Read, Variant
+from alfa.features import ImageFeatures
 from alfa.images import RgbImage, read_image
 
 

@@ -12,7 +12,8 @@ from alfa.errors import BadInput
 from alfa.evaluation.datasets import Dataset
 from alfa.evaluation.variants import Read, ShotBanks, recipe_variant, shot_variants
 from alfa.images import read_image
-from alfa.inspector import Recipe, score
+from alfa.inspector import score
+from alfa.recipe import Recipe
 from alfa.settings import ModelSettings
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alfa.backbone import ImageFeatures
+from alfa.features import ImageFeatures
 from alfa.windows import Grid, window_layout
 
 FeatureMaker = Callable[..., ImageFeatures]

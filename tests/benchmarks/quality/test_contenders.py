@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from alfa.backbone import Backbone
-from alfa.inspector import Recipe, score
+from alfa.inspector import score
+from alfa.recipe import Recipe
 from alfa.settings import ModelSettings
 from benchmarks.quality.contenders import Contender, TaughtImage, contenders, load_with_windows
 

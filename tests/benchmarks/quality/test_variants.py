@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
 from alfa.cli.image_batches import image_batches, tracked
 from alfa.evaluation.datasets import Dataset, read_dataset
 from alfa.evaluation.protocol import ClassResult, judge_dataset, measure
 from alfa.evaluation.store import FILE_NAME, ResultStore
 from alfa.evaluation.variants import ShotBanks, UndividedScores, Variant
+from alfa.features import ImageFeatures
 from alfa.files import file_hash
 from alfa.images import read_image
 from benchmarks.quality.contenders import Contender, Method, TaughtImage

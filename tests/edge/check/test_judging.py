@@ -12,9 +12,9 @@ import pytest
 
 from alfa.backbone import Backbone
 from alfa.calibration import Calibration
-from alfa.inspector import Recipe
 from alfa.memory import MemoryBank
 from alfa.prompting.promptset import PromptSet, to_toml
+from alfa.recipe import Recipe
 from alfa.settings import ModelSettings
 from edge.check.findings import Finding, Outcome
 from edge.check.judging import check_device, check_judging

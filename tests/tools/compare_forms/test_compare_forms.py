@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
-from alfa.backbone import Backbone, ImageFeatures
+from alfa.backbone import Backbone
 from alfa.evaluation.datasets import Dataset, LabelledImage, read_dataset
+from alfa.features import ImageFeatures
 from alfa.images import read_image
 from alfa.settings import ModelSettings
 from tools.compare_forms.__main__ import app

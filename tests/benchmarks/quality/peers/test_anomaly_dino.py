@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from alfa.backbone import ImageFeatures
+from alfa.features import ImageFeatures
 from benchmarks.quality.peers.anomaly_dino import few_shot, gather_patches
 
 FeatureMaker = Callable[..., ImageFeatures]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from alfa.backbone import ImageFeatures
+from alfa.features import ImageFeatures
 from benchmarks.quality.peers.patchcore import coreset, few_shot, locally_aware
 
 FeatureMaker = Callable[..., ImageFeatures]

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alfa.backbone import ImageFeatures
+from alfa.features import ImageFeatures
 from benchmarks.quality.peers.compositional_prompts import compositional_prompts
 from benchmarks.quality.peers.winclip import (
     class_direction,

@@ -1,0 +1,38 @@
+"""Which device the model runs on, and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+from alfa.errors import BadInput
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def device_named(name: str) -> torch.device:
+    """The device of `model.device`: `auto` is the GPU where there is one.
+
+    Raises:
+        BadInput: a GPU that this machine does not offer.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        advice = f"this machine offers {found} CUDA device(s) to torch; use auto or cpu, or check the driver"
+        raise BadInput("model", "device", name, advice)
+    return device
+
+
+def dtype_for(precision: str, device: torch.device) -> torch.dtype:
+    """The number type of `model.precision`: `auto` is bfloat16 where the device multiplies it fast."""
+    if precision != "auto":
+        return _DTYPES[precision]
+    return torch.bfloat16 if device.type == "cuda" or cpu_multiplies_bf16() else torch.float32
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether the processor has instructions for it; without them bfloat16 is slower than float32."""
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
