@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from alfa.errors import BadInput
 from alfa.files import content_hash, write_atomic
-from alfa.settings import first_problem
+from alfa.tables import first_problem
 
 SCHEMA_VERSION = 1
 

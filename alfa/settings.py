@@ -1,29 +1,15 @@
-"""The `[model]` table of config.toml: which backbone, how it runs, and the method's own numbers."""
+"""The `[model]` and `[llm]` tables of config.toml: which backbone, how it runs, the method's own numbers."""
 
 from __future__ import annotations
 
-import re
-import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from alfa.errors import BadInput, cause
-from alfa.files import reading
+from alfa.tables import Table, first_problem, read_toml
 
 EMBEDDED_MODEL = "alfa-mini"
-# Where pydantic's own words speak of Python instead of TOML.
-_IN_PLAIN_WORDS = {
-    "path_type": "is no path; write it in quotes",
-    "dict_type": "is no table; write [...] with keys below it",
-    "model_type": "is no table; write [...] with keys below it",
-    "model_attributes_type": "is no table; write [...] with keys below it",
-    "too_short": "is empty; give at least 1",
-    "union_tag_not_found": "does not say of which kind it is; add `kind`",
-}
-# Somebody who pastes a secret where none belongs must not find it in the journal.
-_SECRET_NAME = re.compile(r"secret|token|password|key", re.IGNORECASE)
 
 ContextualForm = Literal["paper", "robust", "none"]
 # How much of each end of the other side's interval the form `robust` cuts off.
@@ -47,13 +33,11 @@ AlignerName = Literal[
 _ALIGNERS_ON_VALUES = ("value", "ridge", "value-sum")
 
 
-class ModelSettings(BaseModel):
+class ModelSettings(Table):
     """Backbone and method.
 
     Frozen, so that it can be part of a hash or a cache key.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(EMBEDDED_MODEL, min_length=1, description="`alfa-mini` or an open_clip model name")
     pretrained: str = Field(
@@ -137,10 +121,8 @@ def uses_windows(local: str, has_joint_patches: bool) -> bool:
     return local in ("windows", "both") or (local == "auto" and not has_joint_patches)
 
 
-class LlmSettings(BaseModel):
+class LlmSettings(Table):
     """The `[llm]` table: any OpenAI-compatible endpoint for `alfa-prompts generate`; never the key."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     base_url: str = Field("", description="address of the endpoint, ending in /v1; empty for OpenAI's own")
     model: str = Field("gpt-4o-mini", min_length=1, description="model name at that endpoint")
@@ -161,38 +143,3 @@ def load_model_settings(config: Path | None) -> ModelSettings:
         return ModelSettings.model_validate(table)
     except ValidationError as error:
         raise first_problem(config, error, prefix="model") from error
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Parse a TOML file.
-
-    Raises:
-        BadInput: it is missing, unreadable, not UTF-8 or not TOML.
-    """
-    with reading(path):
-        # Some editors on Windows start UTF-8 files with a byte order mark.
-        text = path.read_text(encoding="utf-8-sig")
-    try:
-        return tomllib.loads(text)
-    # Its own TOMLDecodeError is one; a number of thousands of digits is refused by Python itself.
-    except ValueError as error:
-        raise BadInput(path, "", None, f"is not valid TOML: {cause(error)}") from error
-    except RecursionError as error:
-        raise BadInput(path, "", None, "is nested too deeply; check its brackets") from error
-
-
-def first_problem(path: Path, error: ValidationError, prefix: str = "") -> BadInput:
-    """One line for one of pydantic's findings, with the full dotted key and the value given."""
-    problems = error.errors(include_url=False)
-    # A misspelt key is also a missing one; its spelling is the thing to look at.
-    found = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
-    keys = [prefix] if prefix else []
-    key = ".".join([*keys, *(str(part) for part in found["loc"])])
-    # A finding about the whole file has no value worth showing.
-    value = found["input"] if key and not _SECRET_NAME.search(key) else None
-    if found["type"] == "extra_forbidden":
-        return BadInput(path, key, value, "unknown key; remove it or check its spelling")
-    if found["type"] == "missing":
-        return BadInput(path, key, None, "is missing; add it")
-    message = _IN_PLAIN_WORDS.get(found["type"], found["msg"].removeprefix("Value error, "))
-    return BadInput(path, key, value, message[:1].lower() + message[1:])

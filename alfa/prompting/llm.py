@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alfa.errors import BadInput, Fault, cause
 from alfa.prompting.queries import Answer, Query
-from alfa.settings import LlmSettings, first_problem, read_toml
+from alfa.settings import LlmSettings
+from alfa.tables import first_problem, read_toml
 
 if TYPE_CHECKING:
     import openai

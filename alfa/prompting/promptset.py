@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from alfa.errors import BadInput
 from alfa.files import content_hash, write_atomic
 from alfa.prompting.templates import DEFAULT_DOMAIN, template_prompts
-from alfa.settings import first_problem, read_toml
+from alfa.tables import first_problem, read_toml
 
 SCHEMA_VERSION = 1
 # Far beyond any text tower's context; the exact limit in tokens is the model's own.

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from alfa.errors import BadInput
 from alfa.files import make_directory, reading, write_atomic
-from alfa.settings import first_problem, read_toml
+from alfa.tables import first_problem, read_toml
 from edge.messages import NAME_PATTERN
 
 _PUBLIC, _SECRET, _REVOKED = ".pub", ".key", ".revoked"

@@ -7,8 +7,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from alfa.tables import Table
 from edge.addresses import tcp_address
 from edge.messages import NAME_PATTERN
 from edge.security.doors import Door, Doorway
@@ -30,18 +31,14 @@ TcpEndpoint: TypeAlias = Annotated[str, AfterValidator(_tcp_endpoint)]
 KeyName: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CameraNetwork(_Table):
+class CameraNetwork(Table):
     """A camera on another host, or one that listens for such a host."""
 
     key: KeyName = Field(description="name of the camera's key")
     frames: TcpEndpoint = Field(description="where it publishes frames and beats")
 
 
-class DetectorNetwork(_Table):
+class DetectorNetwork(Table):
     """A detector that uses TCP; what is not given stays ipc."""
 
     key: KeyName = Field(description="name of the detector's key")
@@ -50,20 +47,20 @@ class DetectorNetwork(_Table):
     replay: TcpEndpoint | None = Field(None, description="where it answers requests for past verdicts")
 
 
-class ResultsNetwork(_Table):
+class ResultsNetwork(Table):
     """The results service where it uses TCP."""
 
     key: KeyName = Field(description="name of its key")
     beats: TcpEndpoint | None = Field(None, description="where it publishes its beats; else ipc")
 
 
-class WatchNetwork(_Table):
+class WatchNetwork(Table):
     """`edge-watch` where it uses TCP."""
 
     key: KeyName = Field(description="name of a subscriber's key")
 
 
-class NetworkSettings(_Table):
+class NetworkSettings(Table):
     """Without this table everything stays on the box (ipc) and no keys are needed."""
 
     keys: Path = Field(Path("keys"), description="directory of `edge-keys`: NAME.pub of every peer let in")
