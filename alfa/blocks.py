@@ -94,7 +94,7 @@ class Block(Protocol):
 
 
 class PlainBlock:
-    """The pre-norm block of ViT: norm, attention, residual; norm, MLP, residual.
+    """The pre-norm block of ViT (Eq. 5-9): norm, attention, residual; norm, MLP, residual.
 
     Attributes:
         tiled: whether short sequences share a call of attention, as one long one with a mask between them. A
@@ -134,16 +134,16 @@ class PlainBlock:
         self.tiled = weight.is_cuda
 
     def project(self, rows: Tensor) -> Tensor:
-        """Queries, keys and values side by side."""
+        """Queries, keys and values of the normed rows side by side (Eq. 7), (m, 3c)."""
         return functional.linear(self._norm_in(rows), self._weight, self._bias)
 
     def attend(self, projected: Tensor, packing: Packing) -> Tensor:
-        """Scaled dot-product attention, one call for all sequences of a length."""
+        """Scaled dot-product attention of each head (Eq. 8), one call a length; (m, c)."""
         attended = [self._attend_run(run) for run in unpacked(projected, packing)]
         return attended[0] if len(attended) == 1 else torch.cat(attended)
 
     def finish(self, rows: Tensor, attended: Tensor) -> Tensor:
-        """Both residual additions."""
+        """The heads through the output projection (Eq. 9), then both residual additions (Eq. 5 and 6)."""
         rows = rows + self._out(self._norm_attended(attended))
         return rows + self._mlp(self._norm_mlp(rows))  # type: ignore[no-any-return]
 

@@ -16,7 +16,7 @@ from alfa.windows import WindowLayout, harmonic_aggregate, harmonic_mean_levels
 
 
 def softmax_score(logit_difference: Tensor, temperature: float) -> Tensor:
-    """exp(a / tau) / (exp(a / tau) + exp(n / tau)) from a - n, in float32; the form of Eq. 10 and 11.
+    """exp(a / tau) / (exp(a / tau) + exp(n / tau)) from a - n, in float32; the form of Eq. 1, 10 and 11.
 
     The paper prints no temperature (tau = 1); cosines need one to spread.
     """

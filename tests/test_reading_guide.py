@@ -1,0 +1,77 @@
+"""docs/reading-guide.md leads a stranger: every name is where it says, and every module can be found."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[1]
+_PAGE = _ROOT / "docs" / "reading-guide.md"
+_TEXT = _PAGE.read_text(encoding="utf-8")
+_LINKS = re.findall(r"\[([^\]]+)\]\((\.\./[^)#]+)\)", _TEXT)
+# Links to a name in a file, such as [`Inlet.take`](../edge/detector/inlet.py).
+_NAMES = [(text.strip("`"), path) for text, path in _LINKS if text.startswith("`")]
+_EQUATIONS = re.findall(r"^\| ((?:Eq\. \d+(?:, )?)+) \| \[`([\w.]+)`\]\(([^)]+)\)", _TEXT, re.MULTILINE)
+_LAST_EQUATION = 12
+
+
+def _definitions(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
+    """Each name that a module makes, and those of its classes, `Class.method`."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name, node
+        elif isinstance(node, ast.Assign):
+            yield from ((target.id, node) for target in node.targets if isinstance(target, ast.Name))
+        if isinstance(node, ast.ClassDef):
+            yield from (
+                (f"{node.name}.{each.name}", each) for each in node.body if isinstance(each, ast.FunctionDef)
+            )
+
+
+def _defined(path: str) -> dict[str, ast.AST]:
+    return dict(_definitions(ast.parse((_PAGE.parent / path).read_text(encoding="utf-8"))))
+
+
+def test_every_name_is_in_the_file_that_it_leads_to() -> None:
+    """Who renames or moves one, says so there."""
+    assert len(_NAMES) > 100
+    assert [(name, path) for name, path in _NAMES if name not in _defined(path)] == []
+
+
+def test_every_equation_of_the_paper_is_in_the_table() -> None:
+    """From the problem's statement to the image's score."""
+    listed = {int(number) for numbers, *_ in _EQUATIONS for number in re.findall(r"\d+", numbers)}
+    assert listed == set(range(1, _LAST_EQUATION + 1))
+
+
+@pytest.mark.parametrize(("equations", "name", "path"), _EQUATIONS)
+def test_a_function_names_the_equations_that_it_is(equations: str, name: str, path: str) -> None:
+    """In its own words: whoever finds the function first, finds the paper."""
+    documented = _defined(path)[name]
+    assert isinstance(documented, ast.FunctionDef)
+    named = re.findall(r"Eq\. ([\d, and-]+)", ast.get_docstring(documented) or "")
+    assert set(re.findall(r"\d+", equations)) <= set(re.findall(r"\d+", " ".join(named)))
+
+
+def test_every_module_can_be_found_from_the_guide() -> None:
+    """By itself, or by the folder that it is in."""
+    led_to = {(_PAGE.parent / path).resolve() for _, path in _LINKS}
+    modules = [path for package in ("alfa", "edge") for path in (_ROOT / package).rglob("*.py")]
+    assert len(modules) > 100
+    lost = [
+        path for path in modules if path.name != "__init__.py" and led_to.isdisjoint({path, *path.parents})
+    ]
+    assert lost == []
+
+
+def test_the_method_knows_nothing_of_the_line() -> None:
+    """`alfa` never imports `edge`: it is a library that a line is built around."""
+    for path in (_ROOT / "alfa").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [each for each in modules if each.partition(".")[0] == "edge"], path
