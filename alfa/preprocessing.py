@@ -20,10 +20,11 @@ from torch import Tensor
 
 from alfa.files import content_hash
 from alfa.images import Colour, RgbImage, require_layout, to_rgb
+from alfa.shrinking import shrunk
 from alfa.windows import Grid
 
 # Part of the hash: a bank made with another way of resizing must not fit.
-_RESIZE = "area when shrinking, else cubic"
+_RESIZE = "area when shrinking, halved first while four times too large, else cubic"
 # A part longer than this many times its width is squashed after all: fewer rows of patches show nothing.
 _FEWEST_ROWS = 4
 # One is filled while another is still on its way to the GPU.
@@ -126,7 +127,7 @@ class Preprocessor:
         grid, patch = self.grid_for(*image.shape[:2]), self._frontend.patch_size
         size = (grid.cols * patch, grid.rows * patch)
         if image.shape[0] * image.shape[1] > size[0] * size[1]:
-            return to_rgb(cv2.resize(image, size, interpolation=cv2.INTER_AREA), colour)
+            return to_rgb(shrunk(image, *size), colour)
         return cv2.resize(to_rgb(image, colour), size, interpolation=cv2.INTER_CUBIC)  # type: ignore[no-any-return]
 
     def batches(self, fitted: Sequence[RgbImage]) -> list[PixelBatch]:
