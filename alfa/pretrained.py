@@ -13,7 +13,7 @@ import pickle
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from typing import Any
 import huggingface_hub
 import open_clip
 import safetensors.torch
+import torch
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from alfa.errors import BadInput, Fault, cause
 from alfa.files import HASH_DIGITS, file_hash
@@ -52,6 +54,8 @@ _DAMAGED = (
     pickle.UnpicklingError,
     SafetensorError,
 )
+# What initial weights are made with.
+_DRAWS = (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_)
 _TAGS_SHOWN = 5
 _HUB_ANSWERS_WITHIN_S = 10.0
 
@@ -299,26 +303,48 @@ def _read_config(path: Path) -> dict[str, Any]:
     raise BadInput(path, "model_cfg", None, "needs custom_text and a timm image tower")
 
 
+class _Undrawn(TorchFunctionMode):
+    """Modules made under it leave their parameters as memory came: drawing numbers for a tower takes seconds.
+
+    What is made so must be filled from a file that has every one of them.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function gives
+        kwargs = kwargs or {}
+        if func in _DRAWS or getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def _build(path: Path, model_config: dict[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped
     """The model itself, built directly: `create_model` would warn of random weights that are filled next."""
     arguments = {key: value for key, value in model_config.items() if key != "custom_text"}
     try:
-        return open_clip.CustomTextCLIP(**arguments)
+        with _Undrawn():
+            return open_clip.CustomTextCLIP(**arguments)
     except (TypeError, RuntimeError) as error:
         raise BadInput(path, "model_cfg", None, f"does not describe a model ({cause(error)})") from error
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """In float32 and in memory of their own: a file that is replaced must not change a model in use."""
     try:
-        tensors: dict[str, Tensor] = safetensors.torch.load_file(path)
+        tensors = safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
         raise _unusable(path, error) from error
-    return tensors
+    return {name: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()}
 
 
-def _fill(module: nn.Module, path: Path, tensors: dict[str, Tensor]) -> None:
+def _fill(module: nn.Module, path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Let every parameter of the module be one of these tensors, none missing and none left over."""
     try:
-        module.load_state_dict(tensors, strict=True)
+        module.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         raise _unusable(path, error) from error
 

@@ -65,9 +65,9 @@ def check_files(config: Path, settings: Settings, detector: str) -> None:
 def load(settings: Settings, detector: str) -> Loaded:
     """Load the model and the recipes of the detector's lines, and run both before the first part comes.
 
-    The model is run with one image and with a full batch, and each recipe on both, in the model's own shape:
-    kernels are chosen, caches filled and memory taken. An image of another shape still pays for its positions
-    and window layout once; which shapes come, only the cameras know.
+    The model is run in its own shape, and each recipe on one image and on a full batch: kernels are chosen
+    and caches filled. An image of another shape still pays for its positions and window layout once; which
+    shapes come, only the cameras know.
 
     Raises:
         BadInput: a file is missing, damaged, or made for another model, prompt set or bank.
@@ -112,11 +112,11 @@ def _load_recipes(
 def _probe(backbone: Backbone, max_batch: int) -> ImageFeatures:
     """Also the model's first passes, which cost more than those after them; no part should wait for that."""
     plain = np.full((*backbone.image_size, 3), _PROBE_GREY, np.uint8)
-    # On a GPU each number of images is a recording of its own (alfa/cuda_graphs.py).
-    every = range(2, max_batch) if backbone.records else ()
-    for images in (1, *every):
+    # On a GPU each number of images is a recording of its own (alfa/cuda_graphs.py). On a processor the first
+    # batch costs no more than the next, and a detector that starts again should not pay for eight images.
+    for images in range(2, max_batch + 1) if backbone.records else ():
         backbone.encode([plain] * images)
-    return backbone.encode([plain] * max_batch)[0][1]
+    return backbone.encode([plain])[0][1].select([0] * max_batch)
 
 
 def _try(recipe: Recipe, probe: ImageFeatures, settings: ModelSettings, size: tuple[int, int]) -> None:
