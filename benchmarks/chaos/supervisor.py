@@ -58,6 +58,10 @@ class UncausedEnd:
     log: str
 
 
+# As systemd/alfa-detector@.service has it; it matters where services share few cores.
+_OF_THE_UNITS = {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
 @dataclass(slots=True)
 class Supervisor:
     """Restart=always for a few units.
@@ -73,7 +77,7 @@ class Supervisor:
     units: dict[str, Unit] = field(default_factory=dict)
     uncaused: list[UncausedEnd] = field(default_factory=list)
     started: list[tuple[str, int]] = field(default_factory=list)
-    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ | _OF_THE_UNITS)
 
     def add(self, name: str, *command: str) -> None:
         """Start a unit."""
