@@ -22,8 +22,9 @@ out of its bounds ends it with exit code 2 and one line that names file, key, va
 the file.
 
 `ALFA__TABLE__KEY` in the environment overrides a key, for instance `ALFA__PATHS__STATE=/srv/alfa`; a name
-that is no key is refused there, too. After a change: `systemctl reload alfa-detector@NAME` for a line's
-`prompts`, `bank`, `calibration` and `recipe`; a restart for anything else.
+that is no key is refused there, too, and a wrong value is told by its variable. After a change:
+`systemctl reload alfa-detector@NAME` for a line's `prompts`, `bank`, `calibration` and `recipe`; a restart
+for anything else.
 
 This page is printed from the code (`python -m tools.settings_reference`), and a test compares them.
 """

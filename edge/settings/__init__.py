@@ -4,6 +4,7 @@ Relative paths in the file are relative to the file. Environment variables `ALFA
 
     tables, sources    the keys of each table
     whole              what tables must agree on, and the endpoints that follow from them
+    environment        variables that override keys
     loading            from the file to settings
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from pydantic_settings import SettingsError
 from alfa.errors import BadInput
 from alfa.tables import first_problem, read_toml
 from edge.addresses import IPC
+from edge.settings.environment import FileSettings, require_known_tables, told_by_variable, variables
 from edge.settings.sources import FolderSource, VideoSource
 from edge.settings.tables import LineSettings, PathSettings
-from edge.settings.whole import ENVIRONMENT, Settings
+from edge.settings.whole import Settings
 
 # sun_path holds 108 bytes; the longest socket name we add to the runtime directory must fit beside it.
 _LONGEST_SOCKET_PATH = 107
@@ -25,31 +25,33 @@ def load_settings(config: Path) -> Settings:
     """Read, validate and resolve a config.toml.
 
     Raises:
-        BadInput: file missing or malformed, unknown key, wrong type, value out of bounds; names the key.
+        BadInput: file missing or malformed, unknown key, wrong type, value out of bounds; names the key, or
+            the variable that set it.
     """
     table = read_toml(config)
-    _require_known_tables()
+    require_known_tables()
     try:
         settings = Settings(**table)
     except ValidationError as error:
-        raise _problem(config, error) from error
+        raise _told(_problem(config, error), config, table) from error
     except SettingsError as error:
         raise BadInput("environment", "ALFA__...", None, f"cannot be used: {error}") from error
     return _resolved(settings, config)
 
 
-def _require_known_tables() -> None:
-    """pydantic-settings passes over a variable of a table that it does not know: a slip would have no effect.
+def _told(found: BadInput, config: Path, table: dict[str, Any]) -> BadInput:
+    """A problem by its place: a variable, where the file alone would not have it."""
+    if not variables() or str(found) == _problem_of_file(config, table):
+        return found
+    return told_by_variable(found)
 
-    Raises:
-        BadInput: a variable with our prefix names no table.
-    """
-    for variable in os.environ:
-        if variable.upper().startswith(ENVIRONMENT):
-            table = variable[len(ENVIRONMENT) :].partition("__")[0].lower()
-            if table not in Settings.model_fields:
-                known = ", ".join(Settings.model_fields)
-                raise BadInput("environment", variable, None, f"no table '{table}'; the tables are {known}")
+
+def _problem_of_file(config: Path, table: dict[str, Any]) -> str:
+    try:
+        FileSettings(**table)
+    except ValidationError as error:
+        return str(_problem(config, error))
+    return ""
 
 
 def _problem(config: Path, error: ValidationError) -> BadInput:

@@ -142,13 +142,34 @@ def test_environment_wins_over_the_file(
     assert (settings.detector.queue, settings.detector.max_batch) == (7, 3)
 
 
-def test_wrong_value_in_the_environment_is_bad_input(
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("ALFA__DETECTOR__QUEUE", "0", "ALFA__DETECTOR__QUEUE = '0': input should be greater"),
+        ("alfa__detector__queue", "0", "alfa__detector__queue = '0': input should be greater"),
+        ("ALFA__DETECTOR__QUEU", "7", "ALFA__DETECTOR__QUEU = '7': unknown key"),
+        ("ALFA__DETECTOR", '{"queue": 0}', "ALFA__DETECTOR (detector.queue) = 0: input should be greater"),
+        ("ALFA__LINES__A__INDEX", "3", "ALFA__LINES__A__INDEX (lines.a.source): is missing"),
+        ("ALFA__RESULTS__NO_VERDICT_AFTER_MS", "600", "ALFA__RESULTS__NO_VERDICT_AFTER_MS: `results.no_"),
+    ],
+)
+def test_wrong_value_in_the_environment_is_told_by_its_variable(
+    write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str
+) -> None:
+    """Checked as strictly as the file, in which whoever reads the line would look for it in vain."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(BadInput) as caught:
+        load_settings(write_config("[detector]\nqueue = 5\n" + line()))
+    assert str(caught.value).startswith(f"environment: {told}")
+
+
+def test_wrong_value_in_the_file_is_the_files(
     write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What comes from the environment is checked as strictly as the file."""
-    monkeypatch.setenv("ALFA__DETECTOR__QUEUE", "0")
-    with pytest.raises(BadInput, match=r"detector\.queue"):
-        load_settings(write_config(line()))
+    """Also where the environment sets something else."""
+    monkeypatch.setenv("ALFA__DETECTOR__MAX_BATCH", "2")
+    with pytest.raises(BadInput, match=r"config\.toml: detector\.queue = 0"):
+        load_settings(write_config("[detector]\nqueue = 0\n" + line()))
 
 
 def test_unknown_table_in_the_environment_is_bad_input(
