@@ -131,7 +131,11 @@ def apply(
 def show_history(line: LineOption = None, class_name: ClassOption = None, config: BoxOption = _BOX) -> None:
     """Print the prompt sets that were in force before, newest first."""
     place = _place(config, load_settings(config), line, class_name)
-    Console().print(history_table(place.name, history.entries(place)))
+    entries = history.entries(place)
+    if entries:
+        Console().print(history_table(place.name, entries))
+    else:
+        _print(f"{place.name}: no other set was in force before; `alfa-prompts apply` keeps what it replaces")
 
 
 @app.command()

@@ -88,6 +88,13 @@ def test_rollback_to_a_hash(apply: Command, box: Box, old_hash: str, tmp_path: P
     assert box.hash == old_hash
 
 
+def test_a_history_that_holds_nothing_is_told(apply: Command, box: Box) -> None:
+    """In a sentence: the head of an empty table says nothing."""
+    listed = apply("history")
+    assert (listed.exit_code, listed.stdout.count("\n")) == (0, 1)
+    assert listed.stdout.startswith("plate: no other set was in force before")
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
