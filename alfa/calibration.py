@@ -27,6 +27,8 @@ SCHEMA_VERSION = 1
 _ROUNDING = 1e-9
 # Good scores that are all the same give no scale; this one keeps what is shown finite.
 _SMALLEST_SPAN = 1e-6
+# Scores move with the size of the images that the model's input is made from; less than this does not show.
+_SIDE_TOLERANCE = 0.1
 
 
 class Judged(Protocol):
@@ -100,6 +102,13 @@ class Calibration(BaseModel):
     def normalised(self, score: float) -> float:
         """The score on the fixed scale: 0 = good median, 1 = threshold."""
         return (score - self.score_median) / scale_span(self.score_median, self.score_threshold)
+
+    def is_for_side(self, side: int) -> bool:
+        """Whether images of this longer side in pixels are about as large as those it was made from.
+
+        True where that is not known: files of earlier releases do not say.
+        """
+        return not self.image_side or abs(side - self.image_side) <= _SIDE_TOLERANCE * self.image_side
 
     def require_match(self, binding: Binding, where: str | Path) -> None:
         """Refuse thresholds made under another model, prompt set, bank or method.

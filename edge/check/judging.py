@@ -116,7 +116,7 @@ def _check_calibration_file(name: str, line: LineSettings) -> Finding:
 
     def read() -> Finding:
         found = Calibration.load(path)
-        if found.image_side > line.max_side > 0:
+        if found.image_side > line.max_side > 0 and not found.is_for_side(line.max_side):
             made, sent = found.image_side, line.max_side
             return check.warn(f"made of images of {made} pixels, the camera sends {sent}", _CALIBRATION)
         detail = f"{path.name}: threshold {found.score_threshold:.4f}, n {found.n}, alpha {found.alpha:g}"

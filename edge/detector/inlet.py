@@ -28,6 +28,7 @@ from edge.settings import LineSettings
 
 # Bounds the time between two beats when frames come faster than they are taken.
 _FRAMES_A_PASS = 64
+_LASTING_PERIOD_S = 3600.0
 
 
 class Inlet:
@@ -61,6 +62,7 @@ class Inlet:
         self._queues = queues
         self._outlet = outlet
         self._log = RateLimitedLog(log)
+        self._lasting = RateLimitedLog(log, _LASTING_PERIOD_S)  # what only a person can end
         self.strays = 0
 
     def take(self) -> None:
@@ -101,6 +103,7 @@ class Inlet:
                 self._outlet.publish_verdict(line.unreadable(header, error))
         else:
             if self._is_new(line, header):
+                self._compare_size(line, header)
                 self._put(frame)
 
     def _dated_here(self, line: Line, header: FrameHeader) -> FrameHeader:
@@ -121,6 +124,14 @@ class Inlet:
         if line.trouble:
             self._log.warning("implausible_seq", line.trouble, line=line.name)
         return is_new
+
+    def _compare_size(self, line: Line, header: FrameHeader) -> None:
+        """A threshold made of images of another size is used all the same, but not in silence."""
+        if doubt := line.size_doubt(header):
+            line.count("calibrated_at_another_size")
+            self._lasting.warning(
+                "calibrated_at_another_size", doubt, line=line.name, calibration=line.stamp.calibration
+            )
 
     def _put(self, frame: Frame) -> None:
         displaced = self._queues.put(frame) if self._fits(frame) else Displaced(frame, FaultReason.QUEUE_FULL)

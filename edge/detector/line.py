@@ -6,6 +6,7 @@ import dataclasses
 from collections import deque
 from collections.abc import Iterator
 
+from alfa.calibration import Calibration
 from edge.detector.accounting import SequenceTracker
 from edge.detector.history import History
 from edge.detector.queues import Displaced
@@ -25,6 +26,7 @@ _COUNTERS = (
     "duplicate",
     "implausible_seq",
     "clock_skewed",
+    "calibrated_at_another_size",
     "reloaded",
     "reload_refused",
     "picture_dropped",
@@ -58,12 +60,22 @@ class Line:
         self._free_running = free_running
         self._tracker = SequenceTracker()
         self._losses: deque[tuple[int, range]] = deque()
+        self._calibration: Calibration | None = None
         self.trouble = ""
 
-    def use(self, stamp: Stamp) -> None:
-        """What verdicts carry, and metrics tell, from now on."""
+    def use(self, stamp: Stamp, calibration: Calibration | None = None) -> None:
+        """What verdicts carry, and metrics tell, from now on; and the thresholds they come from."""
         self.stamp = stamp
+        self._calibration = calibration
         self.heart.about = {name: str(value) for name, value in dataclasses.asdict(stamp).items()}
+
+    def size_doubt(self, header: FrameHeader) -> str:
+        """What is wrong with an image's size under the line's calibration; empty where nothing is."""
+        side = max(header.height, header.width)
+        if self._calibration is None or self._calibration.is_for_side(side):
+            return ""
+        made = self._calibration.image_side
+        return f"made of images of {made} pixels, the camera sends {side}: scores are others; alfa-calibrate"
 
     def arrived(self, header: FrameHeader) -> bool:
         """Account for a frame; False where its part has a verdict, or is owed one, already."""

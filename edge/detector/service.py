@@ -209,7 +209,7 @@ class DetectorService:
         if self._pipeline is not None:
             self._pipeline.recipes = recipes
         for name, of_line in recipes.items():
-            self._lines[name].use(of_line.stamp)
+            self._lines[name].use(of_line.stamp, of_line.recipe.calibration)
 
     def _follow_pipeline(self) -> None:
         """Its stages end by themselves only through an exception."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import zmq
 
+from alfa.calibration import Calibration
 from edge.camera.publisher import FrameSink
 from edge.camera.sources.base import Captured
 from edge.detector.frame_source import FrameSource
@@ -35,6 +36,7 @@ class Entrance:
 
     sockets: Sockets
     directory: Path
+    calibration: Calibration | None = None
 
     def counters_after(
         self, sizes: Sequence[int], overload: Overload = "every", junk: Sequence[list[Part]] = ()
@@ -52,6 +54,7 @@ class Entrance:
             [endpoint, f"ipc://{self.directory}/rogue.sock"], [frame_topic("line1")], FRAME_HWM
         )
         lines = {"line1": Line("line1", 1, Stamp("main", 0), history=10)}
+        lines["line1"].use(Stamp("main", 0, calibration="c"), self.calibration)
         outlet = Outlet(
             self.sockets.publisher(f"ipc://{self.directory}/verdicts.sock", BEAT_HWM),
             self.sockets.publisher(f"ipc://{self.directory}/maps.sock", MAP_HWM),
@@ -119,6 +122,21 @@ def test_a_single_frame_may_always_wait(entrance: Entrance) -> None:
     """An image above the line's memory is judged; a second one has to wait for its end."""
     counters = entrance.counters_after([3 * MB, 3 * MB])
     assert (counters["queue"], counters["queue_full"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("side", "counted"), [(1000, 0), (910, 0), (1100, 0), (900, 3), (2000, 3), (0, 0)])
+def test_images_of_another_size_than_the_calibrations_are_warned_of(
+    entrance: Entrance, capsys: pytest.CaptureFixture[str], side: int, counted: int
+) -> None:
+    """Each is counted, one line says so of all; a calibration that does not know its size doubts none."""
+    thresholds = {"score_median": 0.1, "score_threshold": 0.2, "map_median": 0.1, "map_threshold": 0.2}
+    hashes = {"weights_hash": "w", "prompts_hash": "p", "bank_hash": "", "method_hash": "m"}
+    entrance.calibration = Calibration(n=20, alpha=0.05, **thresholds, **hashes, image_side=side)
+    counters = entrance.counters_after([50_000] * 3)
+    assert (counters["calibrated_at_another_size"], counters["queue"]) == (counted, 3)
+    told = [line for line in capsys.readouterr().err.splitlines() if "calibrated_at_another_size" in line]
+    assert len(told) == (counted > 0)
+    assert all(f"images of {side} pixels, the camera sends 1000" in line for line in told)
 
 
 def test_newest_wins_whatever_its_size(entrance: Entrance) -> None:

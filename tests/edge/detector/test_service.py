@@ -8,7 +8,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ import safetensors.torch
 import structlog
 import torch
 
+from alfa.backbone import Backbone
+from alfa.calibration import Calibration
 from alfa.errors import BadInput
+from alfa.recipe import Recipe
 from alfa.settings import ModelSettings
 from edge.detector.pipeline import PictureDropped
 from edge.detector.service import DetectorService
@@ -55,6 +58,22 @@ def test_a_part_is_judged(bench: Bench, make_frame: MakeFrame) -> None:
     assert (verdict.part_id, verdict.judged_by) == ("part-0", "main")
     assert len(verdict.prompts) == len(verdict.model) == 16
     assert {reason.text for reason in verdict.reasons} == {"scratch", "dent"}
+
+
+def test_an_image_of_another_size_than_the_calibrations_is_counted(
+    bench: Bench, make_frame: MakeFrame, tiny_backbone: Backbone
+) -> None:
+    """With the calibration that the line was loaded with; the part is judged all the same."""
+    prompts = bench.directory / "prompts" / "line1.toml"
+    binding = Recipe.load(tiny_backbone, prompts, settings=bench.model).binding
+    thresholds = dict.fromkeys(("score_median", "score_threshold", "map_median", "map_threshold"), 0.1)
+    made = Calibration(n=20, alpha=0.05, **thresholds, **asdict(binding), image_side=4000)
+    made.save(bench.directory / "line1.json")
+    bench.configure("line1", line_keys='calibration = "line1.json"')
+    bench.start()
+    bench.send(make_frame(0))
+    bench.counter("calibrated_at_another_size", 1)
+    assert bench.verdict(0).calibration == made.content_hash
 
 
 def test_the_stages_add_up_to_the_latency(bench: Bench, make_frame: MakeFrame) -> None:
