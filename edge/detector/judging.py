@@ -55,18 +55,18 @@ class BatchJudge:
             return [refused(batch[0].frame, refusal_of(error), recipes)]
 
     def _judge_together(self, batch: Sequence[Prepared], recipes: Mapping[str, LineRecipe]) -> list[Answer]:
-        begun = time.monotonic_ns()
+        begun_ns = time.monotonic_ns()
         pixels = self._backbone.preprocessor.batches([each.image for each in batch])
-        staged = time.monotonic_ns()
+        staged_ns = time.monotonic_ns()
         features = [self._encode(of_one_size) for of_one_size in pixels]
-        encoded = time.monotonic_ns()
+        encoded_ns = time.monotonic_ns()
         answers: list[Answer] = []
         for line, of_line, line_features in _by_line(batch, pixels, features):
             recipe = recipes[line]
             inspections = judge(line_features, recipe.recipe, self._settings, _sizes(of_line))
-            done = time.monotonic_ns()
+            done_ns = time.monotonic_ns()
             for each, inspection in zip(of_line, inspections, strict=True):
-                timings = _timings(each, begun, staged, encoded, done)
+                timings = _timings(each, begun_ns, staged_ns, encoded_ns, done_ns)
                 verdict = judged(each.frame.header, inspection, recipe.stamp, timings)
                 answers.append(Answer(each.frame, verdict, inspection))
         return answers
@@ -85,19 +85,19 @@ def refused(frame: Frame, refusal: Refusal, recipes: Mapping[str, LineRecipe]) -
     return Answer(frame, fault(frame.header, refusal.reason, refusal.detail, stamp))
 
 
-def _timings(prepared: Prepared, begun: int, staged: int, encoded: int, done: int) -> Timings:
+def _timings(prepared: Prepared, begun_ns: int, staged_ns: int, encoded_ns: int, done_ns: int) -> Timings:
     """What one frame went through, in an order of its own: it waits before it is prepared and after it.
 
     Preparing runs beside the model's work on other frames, so the sum over frames may be more than the time
     that passed; the sum over one frame's stages is not.
     """
-    waited_ns = prepared.begun_ns - prepared.frame.header.mono_ns + begun - prepared.done_ns
-    prepared_ns = prepared.done_ns - prepared.begun_ns + staged - begun
+    waited_ns = prepared.begun_ns - prepared.frame.header.mono_ns + begun_ns - prepared.done_ns
+    prepared_ns = prepared.done_ns - prepared.begun_ns + staged_ns - begun_ns
     return Timings(
         queue=waited_ns / NS_PER_MS,
         preprocess=prepared_ns / NS_PER_MS,
-        infer=(encoded - staged) / NS_PER_MS,
-        post=(done - encoded) / NS_PER_MS,
+        infer=(encoded_ns - staged_ns) / NS_PER_MS,
+        post=(done_ns - encoded_ns) / NS_PER_MS,
     )
 
 

@@ -17,11 +17,12 @@ import structlog
 from alfa.errors import Fault
 from edge.backoff import BackOff
 from edge.clocks import this_boot
-from edge.messages import EarlierStart, FaultCode, FaultReason, Result, Verdict, fault_code, missing_verdict
+from edge.messages import EarlierStart, FaultCode, FaultReason, Result, Verdict, missing_verdict
 from edge.rate_limited_log import RateLimitedLog
 from edge.results.alarm import FaultAlarm, NgAlarm
 from edge.results.ledger import Belief, Standing
 from edge.results.line import Line
+from edge.results.pending_alarms import PendingAlarms
 from edge.results.record import AlarmEvent, AlarmKind, OpenAlarms, Record
 from edge.results.retention import Retention
 
@@ -181,7 +182,7 @@ class Bookkeeper:
             return []
         self._take_postponed(now)
         entries = list(islice(self._waiting.values(), _PARTS_A_TRANSACTION))
-        alarms = _Alarms(self._lines)
+        alarms = PendingAlarms(self._lines)
         for entry in entries:
             alarms.take(entry.verdict)
         captured = self._new_captured(entries)
@@ -364,46 +365,6 @@ class Bookkeeper:
         for line in self._lines.values():
             line.record_failed = False
         self._log.info("record_recovered")
-
-
-class _Alarms:
-    """What the alarms become if some verdicts are recorded; nothing is changed before `apply`."""
-
-    def __init__(self, lines: Mapping[str, Line]) -> None:
-        self._lines = lines
-        self._ng = {name: line.ng for name, line in lines.items()}
-        self._fault = {name: line.fault for name, line in lines.items()}
-        self.events: list[AlarmEvent] = []
-
-    def take(self, verdict: Verdict) -> None:
-        """One more part."""
-        name = verdict.line
-        self._ng[name], raises = self._ng[name].after_part(verdict.result)
-        if raises:
-            self._add(verdict, AlarmKind.NG)
-        if verdict.result is Result.FAULT:
-            self._fault[name] = self._fault[name].after_fault(fault_code(verdict.fault))
-            self._add(verdict, AlarmKind.FAULT)
-
-    def apply(self) -> None:
-        """The verdicts are recorded."""
-        for name, line in self._lines.items():
-            line.ng, line.fault = self._ng[name], self._fault[name]
-        for event in self.events:
-            self._lines[event.line].heart.counters[f"{event.kind.lower()}_alarms"] += 1
-
-    def _add(self, verdict: Verdict, kind: AlarmKind) -> None:
-        self.events.append(
-            AlarmEvent(
-                line=verdict.line,
-                kind=kind,
-                code=fault_code(verdict.fault),
-                raised_wall_ns=time.time_ns(),
-                epoch=verdict.epoch,
-                seq=verdict.seq,
-                detail=verdict.detail,
-            )
-        )
 
 
 def _no_verdict(line: str, epoch: int, seq: int) -> Verdict:
