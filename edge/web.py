@@ -30,7 +30,7 @@ from edge.addresses import Address
 from edge.background import in_background
 from edge.health import Health
 from edge.lifecycle import ServiceName
-from edge.metrics import ServiceCollector
+from edge.metric_samples import ServiceCollector
 
 _MOST_AT_ONCE = 8
 _TIMEOUT_S = 5.0

@@ -15,7 +15,8 @@ from edge.detector.verdicts import Stamp
 from edge.health import Health
 from edge.lifecycle import Heart, Lifecycle, ServiceName
 from edge.messages import FaultReason, Result, ServiceState, Timings, Verdict
-from edge.metrics import METRICS, SERIES, ServiceCollector
+from edge.metric_samples import ServiceCollector
+from edge.metrics import METRICS, SERIES
 
 Sample = Callable[..., float | None]
 SERVICES: tuple[ServiceName, ...] = ("camera", "detector", "results")
