@@ -58,7 +58,7 @@ def test_a_function_names_the_equations_that_it_is(equations: str, name: str, pa
 
 
 def test_every_module_can_be_found_from_the_guide() -> None:
-    """By itself, or by the folder that it is in."""
+    """By itself, or by the folder that it is in: who adds one, says there at which step it is read."""
     led_to = {(_PAGE.parent / path).resolve() for _, path in _LINKS}
     modules = [path for package in ("alfa", "edge") for path in (_ROOT / package).rglob("*.py")]
     assert len(modules) > 100
