@@ -29,6 +29,12 @@ def test_wrong_settings_are_not_tried_again(unit: str) -> None:
     assert values(unit, "RestartPreventExitStatus") == ["2"]
 
 
+def test_the_alarms_come_before_the_model() -> None:
+    """Cores and memory that do not suffice for all are taken from a detector (defaults: 100 and 0)."""
+    assert int(*values("alfa-results.service", "CPUWeight")) > 100
+    assert int(*values("alfa-results.service", "OOMScoreAdjust")) < 0
+
+
 def test_a_detector_waits_for_the_gpus_device_files() -> None:
     """Its own unit may neither load modules nor make devices, and allows those of loaded drivers alone."""
     for key in ("Wants", "After"):
