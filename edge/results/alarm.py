@@ -8,9 +8,38 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Self
 
 from edge.messages import FaultCode, Result
+
+
+class AlarmKind(StrEnum):
+    """Which alarm an event belongs to."""
+
+    NG = "NG"
+    FAULT = "FAULT"
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmEvent:
+    """What raised an alarm; a loss on the line belongs to no part and has no epoch and seq."""
+
+    line: str
+    kind: AlarmKind
+    code: FaultCode
+    raised_wall_ns: int
+    epoch: int | None = None
+    seq: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAlarms:
+    """Events of one line and kind that nobody has acknowledged, and the code of the last one."""
+
+    count: int = 0
+    last: FaultCode = FaultCode.NONE
 
 
 @dataclass(frozen=True, slots=True)

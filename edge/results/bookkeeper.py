@@ -19,11 +19,11 @@ from edge.backoff import BackOff
 from edge.clocks import this_boot
 from edge.messages import EarlierStart, FaultCode, FaultReason, Result, Verdict, missing_verdict
 from edge.rate_limited_log import RateLimitedLog
-from edge.results.alarm import FaultAlarm, NgAlarm
+from edge.results.alarm import AlarmEvent, AlarmKind, FaultAlarm, NgAlarm, OpenAlarms
 from edge.results.ledger import Belief, Standing
 from edge.results.line import Line
 from edge.results.pending_alarms import PendingAlarms
-from edge.results.record import AlarmEvent, AlarmKind, OpenAlarms, Record
+from edge.results.record import Record
 from edge.results.retention import Retention
 
 _PARTS_A_TRANSACTION = 1000

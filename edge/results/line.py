@@ -18,9 +18,8 @@ from edge.plc.registers import (
     scaled_score,
     word,
 )
-from edge.results.alarm import FaultAlarm, Latch, NgAlarm
+from edge.results.alarm import FaultAlarm, Latch, NgAlarm, OpenAlarms
 from edge.results.ledger import Ledger
-from edge.results.record import OpenAlarms
 from edge.results.upstream import Upstream
 from edge.settings import LineSettings, ResultsSettings
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 
 from edge.messages import Result, Verdict, fault_code
+from edge.results.alarm import AlarmEvent, AlarmKind
 from edge.results.line import Line
-from edge.results.record import AlarmEvent, AlarmKind
 
 
 class PendingAlarms:

@@ -20,9 +20,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from edge.messages import FaultReason, Result, Verdict
 from edge.rate_limited_log import RateLimitedLog
+from edge.results.alarm import AlarmKind
 from edge.results.bookkeeper import Bookkeeper, Entry
 from edge.results.line import Line
-from edge.results.record import AlarmKind, Record
+from edge.results.record import Record
 from edge.results.retention import Retention
 from edge.settings import AlarmSettings, LineSettings, ResultsSettings, SyntheticSource
 

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.messages import AnomalyMap, FaultCode, MapHeader, Result
+from edge.results.alarm import AlarmEvent, AlarmKind
 from edge.results.evidence import EvidenceStore, EvidenceWriter, evidence_path
-from edge.results.record import AlarmEvent, AlarmKind, Record, alarm_is_open
+from edge.results.record import Record, alarm_is_open
 from tests.edge.results.conftest import MakeVerdict
 
 DAY_S = 86_400.0

@@ -8,8 +8,8 @@ import pytest
 
 from edge.messages import Beat, FaultCode, Result, ServiceState, Timings
 from edge.plc.registers import ResultCode
+from edge.results.alarm import OpenAlarms
 from edge.results.line import Line
-from edge.results.record import OpenAlarms
 from edge.settings import LineSettings, ResultsSettings
 
 if TYPE_CHECKING:

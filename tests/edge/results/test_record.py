@@ -16,8 +16,10 @@ import pytest
 
 from alfa.errors import BadInput, Fault
 from edge.messages import FaultCode, FaultReason, Reason, Region, Result, Timings, Verdict
-from edge.results.record import LAST_RESULTS, AlarmEvent, AlarmKind, OpenAlarms, Record
+from edge.results.alarm import AlarmEvent, AlarmKind, OpenAlarms
+from edge.results.record import Record
 from edge.results.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from edge.results.statements import LAST_RESULTS
 
 FILE = "results.sqlite"
 

@@ -16,9 +16,10 @@ from structlog.testing import capture_logs
 from alfa.errors import Fault
 from edge.messages import FaultCode
 from edge.rate_limited_log import RateLimitedLog
+from edge.results.alarm import AlarmEvent, AlarmKind
 from edge.results.bookkeeper import Bookkeeper, Entry
 from edge.results.line import Line
-from edge.results.record import AlarmEvent, AlarmKind, Record
+from edge.results.record import Record
 from edge.results.retention import Retention
 from edge.settings import LineSettings, ResultsSettings, SyntheticSource
 
