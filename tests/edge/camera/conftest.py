@@ -16,13 +16,13 @@ FRAMES = 4
 
 
 @pytest.fixture
-def write_video() -> Callable[[Path], None]:
+def write_video() -> Callable[..., None]:
     """`write_video(path)`: four frames of 64 x 48 at 10 a second, each brighter than the one before."""
 
-    def write(path: Path) -> None:
+    def write(path: Path, frames: int = FRAMES) -> None:
         writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
-        for number in range(FRAMES):
-            writer.write(np.full((48, 64, 3), 60 * number, np.uint8))
+        for number in range(frames):
+            writer.write(np.full((48, 64, 3), 60 * number % 256, np.uint8))
         writer.release()
 
     return write
