@@ -12,18 +12,21 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from alfa.backbone import Backbone
 from alfa.inspector import Inspection, judge
-from alfa.pretrained import ClipModel
 from alfa.recipe import Recipe
 from alfa.settings import ModelSettings
 from benchmarks.machine import native_precisions
 from benchmarks.suite import Unavailable
+
+if TYPE_CHECKING:
+    # It imports open_clip, which takes longer than torch; not every peer needs it.
+    from alfa.pretrained import ClipModel
 
 # As in the paper, and the only model that anomalib's WinCLIP takes.
 PAPERS_MODEL = ModelSettings(name="ViT-B-16-plus-240", keep_aspect=False, precision="fp32", device="cpu")

@@ -7,12 +7,15 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
-from benchmarks.machine import Machine
 from benchmarks.suite import Row
+
+if TYPE_CHECKING:
+    # It imports torch, which not every benchmark's process needs.
+    from benchmarks.machine import Machine
 
 Verdict = Literal["met", "MISSED", "not run", ""]
 _TARGET = re.compile(r"^(?P<sense>>=|<=|<|>)\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<rest>.*)$")

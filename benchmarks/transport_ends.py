@@ -201,7 +201,8 @@ class _Pacing:
     def __init__(self, load: Load, sending: Sending, control: zmq.Socket[bytes]) -> None:
         rng = np.random.default_rng(0)
         shape = (load.height, load.width, 3)
-        self._free: deque[Pixels] = deque(rng.integers(0, 256, shape, np.uint8) for _ in range(2 * _AHEAD))
+        noise = rng.integers(0, 256, shape, np.uint8)
+        self._free: deque[Pixels] = deque(noise.copy() for _ in range(2 * _AHEAD))
         self._rate_hz = load.rate_hz
         self._sending = sending
         self._control = control

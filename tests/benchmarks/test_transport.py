@@ -75,6 +75,7 @@ def test_memcpy_copies_by_one_thread_and_by_two() -> None:
     assert all(gb_s > 0 for gb_s in memcpy_gb_s(1 << 16, rounds=1))
 
 
+@pytest.mark.timeout(400)  # 34 processes, one pair after the other
 def test_all_rows_are_there() -> None:
     """Per size memcpy, five ways and their CPU time (the smallest frame is not shared); the rate thrice."""
     rows = BENCHMARK.run(Effort(quick=True, seconds=0.1))
