@@ -32,7 +32,7 @@ def demo(
         "demo-output"
     ),
     parts: Annotated[int, typer.Option(min=4, max=100_000, help="Parts to capture.")] = 24,
-    rate: Annotated[float, typer.Option(min=0.01, max=100, help="Parts a second.")] = 0.5,
+    rate: Annotated[float, typer.Option(min=0.01, max=100, help="Parts a second.")] = 2.0,
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="Same seed, same parts.")] = 7,
 ) -> None:
     """A synthetic line from lens to PLC as real processes; exit 0 only if every part was accounted for."""
