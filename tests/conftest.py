@@ -25,6 +25,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("project", deadline=None, max_examples=50, print_blob=True)
 settings.load_profile("project")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that may take longest begin first: the others would be done, and wait for them."""
+    items.sort(key=_patience_s, reverse=True)
+
+
+def _patience_s(item: pytest.Item) -> float:
+    timeout = item.get_closest_marker("timeout")
+    return float(timeout.args[0]) if timeout else 0.0
+
+
 _TINY_MODEL = "tiny-clip"
 # 4 x 3 patches: nothing may rely on a square grid.
 _TINY_CONFIG = {

@@ -148,6 +148,7 @@ def plant(write_config: Callable[..., Path], tiny_settings: ModelSettings, plc: 
         yield Plant(config, tiny_settings, list(ports.values()), stack)
 
 
+@pytest.mark.timeout(400)  # each of its waits has the patience above
 def test_every_captured_part_has_one_verdict_in_record_and_plc(
     plant: Plant, plc: Plc, get_page: Callable[[int, str], tuple[int, str]]
 ) -> None:
