@@ -13,6 +13,7 @@ step() { # NAME COMMAND...
     if "$@"; then echo "ok $name"; else echo "FAILED $name"; fi
 }
 
+# Patience is for a machine that is busy with all other tests; what holds costs none of it.
 within() { # SECONDS COMMAND...: asks again until it holds
     local until=$((SECONDS + $1))
     shift
@@ -32,13 +33,13 @@ last_prompts() { sql "SELECT prompts FROM verdicts WHERE score IS NOT NULL ORDER
 prompts_other_than() { [ "$(last_prompts)" != "$1" ]; }
 faulty() { sql "SELECT count(*) FROM verdicts WHERE result = 'FAULT'"; }
 # A part that a killed detector held is told missing only when its time is up, long after parts behind it are judged.
-nothing_missing() { [ "$(sql "SELECT total(n) FROM (SELECT max(seq) - min(seq) + 1 - count(*) AS n FROM verdicts GROUP BY line, epoch)")" = 0.0 ]; }
+nothing_missing() { [ "$(sql "SELECT total(n) FROM (SELECT max(seq) + 1 - count(*) AS n FROM verdicts GROUP BY line, epoch)")" = 0.0 ]; }
 prompts_are() { [ "$(last_prompts)" = "$1" ]; }
-status_says() { systemctl status --no-pager alfa-detector@main | grep -q "$1"; }
+status_says() { systemctl show -P StatusText alfa-detector@main | grep -q "$1"; }
 owed() { sql "SELECT (SELECT sum(captured) FROM epochs) - (SELECT count(*) FROM verdicts)"; }
 nothing_owed() { [ "$(owed)" = 0 ]; }
 heartbeat() { mbpoll -0 -r 1 -1 -q -p 5020 127.0.0.1 | grep '^\[1\]'; }
-heartbeat_moves() { local before; before=$(heartbeat) && sleep 1 && [ "$(heartbeat)" != "$before" ]; }
+heartbeat_other_than() { local now; now=$(heartbeat) && [ -n "$1" ] && [ "$now" != "$1" ]; }
 
 install_product() {
     /src/systemd/install.sh || return 1
@@ -64,52 +65,56 @@ step install install_product
 step verify systemd-analyze verify alfa-results.service alfa-detector@main.service alfa-camera@plate.service
 step plc start_plc
 step start start_all
-step active within 120 all_active
+step active within 300 all_active
 # Without them there is nothing to look at, and their journal says why.
 all_active || { systemctl status --no-pager 'alfa-*'; journalctl --no-pager -q -u 'alfa-*' -n 60; exit 1; }
-step judges within 60 judged_more_than 3
-step plc-heartbeat within 20 heartbeat_moves
+step judges within 120 judged_more_than 1
+step plc-answers within 60 heartbeat
+step plc-heartbeat within 60 heartbeat_other_than "$(heartbeat)"
 step unprivileged test "$(ps -o user= -p "$(main_pid)")" = alfa
 step runtime-directory test "$(stat -c %a:%U /run/alfa-inspector)" = 750:alfa
 
-pid=$(main_pid) count=$(recorded)
+pid=$(main_pid)
 kill -9 "$pid"
-step killed-detector-returns within 90 another_detector_than "$pid"
-step killed-detector-judges within 60 judged_more_than "$count"
+step killed-detector-returns within 300 another_detector_than "$pid"
+# Counted now: what the killed one had judged is in the record long since.
+step killed-detector-judges within 120 judged_more_than "$(recorded)"
 
 # The watchdog's half minute is left out of the short form.
 if [ -z "${SHORT:-}" ]; then
-    pid=$(main_pid) count=$(recorded)
+    pid=$(main_pid)
     kill -STOP "$pid"
-    step hung-detector-is-replaced within 120 another_detector_than "$pid"
-    step hung-detector-judges within 60 judged_more_than "$count"
+    step hung-detector-is-replaced within 300 another_detector_than "$pid"
+    step hung-detector-judges within 120 judged_more_than "$(recorded)"
 fi
 
-count=$(recorded)
-step restarts-are-made-up-for within 60 judged_more_than $((count + 5))
-step killed-parts-are-told within 60 nothing_missing
+# Of parts before one that is judged now, none is missing: the fallen detector's are told, and none will be later.
+step restarts-are-made-up-for within 120 judged_more_than $(($(recorded) + 1))
+step killed-parts-are-told within 120 nothing_missing
 hash=$(last_prompts) faults=$(faulty)
 sed 's/^descriptors = \[$/&\n    "something never seen",/' $PROMPTS/metal_plate.toml >/tmp/changed.toml
 step apply prompts apply /tmp/changed.toml --reload
-step apply-changes-the-hash within 90 prompts_other_than "$hash"
+step apply-changes-the-hash within 120 prompts_other_than "$hash"
 step applied-is-what-runs prompts diff /tmp/changed.toml
 step applied-belongs-to-the-service test "$(stat -c %U:%G:%a $PROMPTS/metal_plate.toml)" = alfa:alfa:640
 step rollback prompts rollback --reload
-step rollback-brings-the-hash-back within 90 prompts_are "$hash"
+step rollback-brings-the-hash-back within 120 prompts_are "$hash"
+# A part that a reload lost is missing until its time is up, and then a fault.
+step reloads-leave-none-missing within 120 nothing_missing
 step reloads-cost-no-part test "$(faulty)" = "$faults"
 
-hash=$(last_prompts) count=$(recorded)
 echo 'not [ toml' >/tmp/broken.toml
 step broken-reload break_prompts /tmp/broken.toml
-step broken-reload-is-told within 20 status_says metal_plate.toml
-step broken-reload-goes-on within 60 judged_more_than $((count + 3))
+step broken-reload-is-told within 60 status_says metal_plate.toml
+# The first may have been in hand before.
+step broken-reload-goes-on within 120 judged_more_than $(($(recorded) + 1))
 step broken-reload-keeps-the-old test "$(last_prompts)" = "$hash"
 
 systemctl stop alfa-camera@plate
-step every-part-has-its-verdict within 60 nothing_owed
+step every-part-has-its-verdict within 120 nothing_owed
 echo "info recorded $(sql "SELECT count(*), sum(result = 'FAULT'), sum(fault = 'no_verdict'), sum(fault = 'frame_lost') FROM verdicts")"
 step stop systemctl stop alfa.target
-step stopped within 30 sh -c '! systemctl is-active -q alfa-results'
+step stopped within 60 sh -c '! systemctl is-active -q alfa-results'
 for unit in alfa-results alfa-detector@main alfa-camera@plate; do
     echo "info $unit restarts $(systemctl show -P NRestarts $unit) result $(systemctl show -P Result $unit)"
 done

@@ -14,7 +14,8 @@ SITE=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"
 mkdir -p "$WORK/result"
 if [ ! -e "$WORK/root/etc/debian_version" ]; then
     rm -rf "$WORK/root.new"
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,procps,python3-venv,mbpoll bookworm "$WORK/root.new" >"$WORK/debootstrap.log"
+    # dpkg's own defaults, and no waiting for the disk after each file.
+    DPKG_FORCE=security-mac,downgrade,unsafe-io debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,procps,python3-venv,mbpoll bookworm "$WORK/root.new" >"$WORK/debootstrap.log"
     mv "$WORK/root.new" "$WORK/root"
 fi
 rm -rf "$WORK/source"
