@@ -62,7 +62,7 @@ break_prompts() { # by hand: `alfa-prompts apply` would refuse it
 }
 
 step install install_product
-step verify systemd-analyze verify alfa-results.service alfa-detector@main.service alfa-camera@plate.service
+step verify systemd-analyze verify alfa-results.service alfa-detector@main.service alfa-camera@plate.service alfa-gpu.service
 step plc start_plc
 step start start_all
 step active within 300 all_active
