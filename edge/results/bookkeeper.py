@@ -52,6 +52,15 @@ class _Account:
     captured: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """What one transaction writes: verdicts, the alarms that they raise, and counts that have grown."""
+
+    entries: list[Entry]
+    alarms: PendingAlarms
+    captured: dict[tuple[str, int], int]
+
+
 class Bookkeeper:
     """Keeps the record and the lines' accounts in step.
 
@@ -174,37 +183,14 @@ class Bookkeeper:
             now: seconds on a monotonic clock, as everywhere here.
             last: the service ends, so that counts of captured parts must not wait for verdicts.
         """
-        if now < self._retry_at_s:
-            return []
-        if not self._restored:
-            self.restore(now)
-        if not self._restored:
+        if not self._may_write(now):
             return []
         self._take_postponed(now)
-        entries = list(islice(self._waiting.values(), _PARTS_A_TRANSACTION))
-        alarms = PendingAlarms(self._lines)
-        for entry in entries:
-            alarms.take(entry.verdict)
-        captured = self._new_captured(entries)
-        counts_are_due = bool(captured) and (last or now - self._counts_written_s > _COUNTS_WAIT_S)
-        if not (entries or self._events or counts_are_due or self.trouble):
+        batch = self._next_batch()
+        if not self._is_due(batch, now, last) or not self._commit(batch, now):
             return []
-        try:
-            self._record.append(
-                [entry.verdict for entry in entries], self._events + alarms.events, captured, self._settled()
-            )
-        except Fault as error:
-            self._fail(error, now)
-            return []
-        self._events.clear()
-        self._captured.update(captured)
-        self._counts_written_s = now
-        alarms.apply()
-        for entry in entries:
-            self._settle(entry.verdict, now)
-        if self.trouble:
-            self._recover()
-        return entries
+        self._put_in_force(batch, now)
+        return batch.entries
 
     def delete_old(self, now: float) -> None:
         """Let a little of what is too old leave the record, where it is time for that."""
@@ -243,6 +229,47 @@ class Bookkeeper:
         line.ng, line.fault = ng, fault
         line.heart.counters["acknowledged"] += ng_events + fault_events
         self._log.info("acknowledged", line=line.name, ng=ng_events, fault=fault_events)
+
+    def _may_write(self, now: float) -> bool:
+        """Whether it is time to try, and what an earlier run has recorded is known."""
+        if now < self._retry_at_s:
+            return False
+        if not self._restored:
+            self.restore(now)
+        return self._restored
+
+    def _next_batch(self) -> _Batch:
+        entries = list(islice(self._waiting.values(), _PARTS_A_TRANSACTION))
+        alarms = PendingAlarms(self._lines)
+        for entry in entries:
+            alarms.take(entry.verdict)
+        return _Batch(entries, alarms, self._new_captured(entries))
+
+    def _is_due(self, batch: _Batch, now: float, last: bool) -> bool:
+        """A record that failed is tried with nothing, too: its recovery must be told."""
+        counts_are_due = bool(batch.captured) and (last or now - self._counts_written_s > _COUNTS_WAIT_S)
+        return bool(batch.entries or self._events or counts_are_due or self.trouble)
+
+    def _commit(self, batch: _Batch, now: float) -> bool:
+        """Write it, all or nothing; False where the record fails."""
+        verdicts = [entry.verdict for entry in batch.entries]
+        try:
+            self._record.append(verdicts, self._events + batch.alarms.events, batch.captured, self._settled())
+        except Fault as error:
+            self._fail(error, now)
+            return False
+        return True
+
+    def _put_in_force(self, batch: _Batch, now: float) -> None:
+        """Now that it is on disk, the lines are brought up to date."""
+        self._events.clear()
+        self._captured.update(batch.captured)
+        self._counts_written_s = now
+        batch.alarms.apply()
+        for entry in batch.entries:
+            self._settle(entry.verdict, now)
+        if self.trouble:
+            self._recover()
 
     def _recorded_alarms(self, line: Line) -> tuple[OpenAlarms, OpenAlarms, list[Result]]:
         return (
