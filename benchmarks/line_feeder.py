@@ -20,7 +20,9 @@ from edge.camera.pacer import Pacer
 from edge.camera.publisher import FrameSink
 from edge.camera.sources.base import Captured
 from edge.camera.sources.synthetic import render
-from edge.lifecycle import Heart, Lifecycle, configure_logging, new_epoch
+from edge.heart import Heart, new_epoch
+from edge.lifecycle import Lifecycle
+from edge.log_lines import configure_logging
 from edge.messages import ServiceState
 from edge.settings import Settings, SyntheticSource, load_settings
 from edge.sockets import FRAME_HWM, Sockets

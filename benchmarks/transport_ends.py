@@ -22,7 +22,8 @@ from edge.camera.pacer import Pacer
 from edge.camera.publisher import FrameSink
 from edge.camera.sources.base import Captured
 from edge.detector.frame_source import FrameSource
-from edge.lifecycle import Heart, configure_logging
+from edge.heart import Heart
+from edge.log_lines import configure_logging
 from edge.messages import decode_frame_header, frame_topic
 from edge.ring import FrameRing
 from edge.sockets import FRAME_HWM, Sockets

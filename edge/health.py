@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from edge.lifecycle import Heart, Lifecycle
+from edge.heart import Heart
+from edge.lifecycle import Lifecycle
 from edge.messages import Beat, ServiceState
 
 # Ten beats: a loop that is behind is not yet stuck.

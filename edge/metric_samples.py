@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from edge.detector.stage_times import BOUNDS_MS, COUNT, STAGES, bucket_name, counter_names, sum_name
 from edge.health import Health
-from edge.lifecycle import ServiceName
+from edge.heart import ServiceName
 from edge.messages import Beat, ServiceState
 from edge.metrics import (
     BUILD,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from edge.camera.condition import TROUBLES
-from edge.lifecycle import ServiceName
+from edge.heart import ServiceName
 from edge.messages import FaultReason, Result
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram", "summary"]

@@ -29,7 +29,7 @@ from alfa.errors import BadInput, Fault
 from edge.addresses import Address
 from edge.background import in_background
 from edge.health import Health
-from edge.lifecycle import ServiceName
+from edge.heart import ServiceName
 from edge.metric_samples import ServiceCollector
 
 _MOST_AT_ONCE = 8

@@ -5,7 +5,8 @@ from __future__ import annotations
 import structlog
 
 from edge.camera.sources.base import Trouble
-from edge.lifecycle import Heart, Lifecycle
+from edge.heart import Heart
+from edge.lifecycle import Lifecycle
 from edge.messages import ServiceState
 from edge.rate_limited_log import RateLimitedLog
 

@@ -19,7 +19,9 @@ from edge.camera.sources.base import End, ImageSource
 from edge.camera.sources.choice import make_source, make_watch
 from edge.camera.tally import Tally
 from edge.health import Health
-from edge.lifecycle import Heart, Lifecycle, configure_logging, new_epoch
+from edge.heart import Heart, new_epoch
+from edge.lifecycle import Lifecycle
+from edge.log_lines import configure_logging
 from edge.messages import ServiceState
 from edge.ring import FrameRing
 from edge.security.credentials import Credentials

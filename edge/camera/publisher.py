@@ -12,7 +12,7 @@ from edge.camera.shrinking import shrunk
 from edge.camera.sources.base import Captured, Shot, Unreadable
 from edge.camera.tally import Tally
 from edge.clocks import this_boot
-from edge.lifecycle import Heart
+from edge.heart import Heart
 from edge.log_lines import about_part
 from edge.messages import (
     LONGEST_TEXT,

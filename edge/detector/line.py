@@ -12,7 +12,7 @@ from edge.detector.history import History
 from edge.detector.queues import Displaced
 from edge.detector.stage_times import counter_names, observed
 from edge.detector.verdicts import Stamp, fault, lost
-from edge.lifecycle import Heart
+from edge.heart import Heart
 from edge.messages import DecodeError, FaultReason, FrameHeader, Part, Result, Verdict
 
 _COUNTERS = (

@@ -12,7 +12,8 @@ import typer
 from alfa.cli import entry
 from alfa.errors import BadInput
 from edge.health import Health
-from edge.lifecycle import Lifecycle, configure_logging
+from edge.lifecycle import Lifecycle
+from edge.log_lines import configure_logging
 from edge.security.credentials import Credentials
 from edge.security.keys import Role
 from edge.settings import Settings, load_settings

@@ -24,7 +24,8 @@ from edge.detector.pipeline import Output, PictureDropped, Pipeline
 from edge.detector.queues import Displaced, FrameQueues, LineQueue
 from edge.detector.recipes import LineRecipe, Loaded
 from edge.detector.verdicts import Stamp, fault
-from edge.lifecycle import Heart, Lifecycle, new_epoch
+from edge.heart import Heart, new_epoch
+from edge.lifecycle import Lifecycle
 from edge.messages import FaultReason, Frame, ServiceState, Verdict, frame_topic
 from edge.settings import Settings
 from edge.sockets import FRAME_HWM, MAP_HWM, VERDICT_HWM, Sockets, receive

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge.clocks import NS_PER_MS
-from edge.lifecycle import Heart
+from edge.heart import Heart
 from edge.messages import FaultCode, Result, ServiceState, Verdict
 from edge.plc.driver import Telegram
 from edge.plc.registers import (

@@ -18,7 +18,8 @@ from rich.table import Table
 from alfa.cli import entry
 from alfa.errors import BadInput, Fault, cause
 from edge.health import Health
-from edge.lifecycle import Lifecycle, configure_logging
+from edge.lifecycle import Lifecycle
+from edge.log_lines import configure_logging
 from edge.plc.registers import MapRow, map_rows
 from edge.results.export import COLUMNS, SUMMARY, Row, in_spreadsheet, since_ns, summary, verdicts
 from edge.results.service import ResultsService

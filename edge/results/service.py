@@ -12,7 +12,8 @@ from functools import partial
 import structlog
 
 from edge.clocks import dated_here
-from edge.lifecycle import Heart, Lifecycle, new_epoch
+from edge.heart import Heart, new_epoch
+from edge.lifecycle import Lifecycle
 from edge.log_lines import about_part
 from edge.messages import Beat, FaultCode, Verdict, encode_beat
 from edge.plc.driver import PlcDriver

@@ -8,8 +8,7 @@ import subprocess
 import sys
 
 PROGRAM = """
-from edge.lifecycle import configure_logging
-from edge.log_lines import about_part
+from edge.log_lines import about_part, configure_logging
 log = configure_logging("results")
 with about_part("line1", 7, 41, "p-41"):
     log.warning("late")
@@ -66,3 +65,17 @@ def test_the_journal_gets_priorities() -> None:
 def test_another_stream_gets_none() -> None:
     """stderr led elsewhere: the variable is of the service manager's stream and not of this one."""
     assert [line[0] for line in journalled("1:1")] == ["{"] * 3
+
+
+def test_log_is_json_in_a_pipe() -> None:
+    """A log collector gets one JSON object a line on stderr, with service and level."""
+    code = "from edge.log_lines import configure_logging as c; c('camera').warning('lost', line='line1')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    entry = json.loads(done.stderr)
+    assert (entry["service"], entry["level"], entry["event"], entry["line"]) == (
+        "camera",
+        "warning",
+        "lost",
+        "line1",
+    )
+    assert done.stdout == b""

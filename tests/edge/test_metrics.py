@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from edge.detector.line import Line
 from edge.detector.verdicts import Stamp
 from edge.health import Health
-from edge.lifecycle import Heart, Lifecycle, ServiceName
+from edge.heart import Heart, ServiceName
+from edge.lifecycle import Lifecycle
 from edge.messages import FaultReason, Result, ServiceState, Timings, Verdict
 from edge.metric_samples import ServiceCollector
 from edge.metrics import METRICS, SERIES

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from edge.detector.stage_times import observed
-from edge.lifecycle import Heart
+from edge.heart import Heart
 from edge.messages import (
     Beat,
     FaultReason,

@@ -19,7 +19,8 @@ from structlog.testing import capture_logs
 
 from alfa.errors import BadInput, Fault
 from edge.health import Health
-from edge.lifecycle import Heart, Lifecycle
+from edge.heart import Heart
+from edge.lifecycle import Lifecycle
 from edge.messages import ServiceState
 from edge.processes import free_port
 from edge.web import Pages

@@ -13,7 +13,7 @@ from structlog.testing import LogCapture
 
 from edge.camera.publisher import FrameSink
 from edge.camera.sources.base import Captured
-from edge.lifecycle import Heart
+from edge.heart import Heart
 from edge.messages import Lease, encode_lease, frame_topic, lease_topic
 from edge.ring import SMALLEST_SHARED_BYTES, FrameRing
 from edge.sockets import FRAME_HWM, Sockets, send

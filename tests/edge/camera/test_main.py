@@ -16,7 +16,8 @@ import pytest
 
 from edge.camera.condition import TROUBLES
 from edge.detector.frame_source import FrameSource
-from edge.lifecycle import Heart, configure_logging
+from edge.heart import Heart
+from edge.log_lines import configure_logging
 from edge.messages import (
     Beat,
     FaultCode,

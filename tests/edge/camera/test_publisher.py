@@ -12,7 +12,8 @@ import pytest
 from edge.camera.gate import DetectorGate
 from edge.camera.publisher import FrameSink
 from edge.camera.sources.base import Captured, Unreadable
-from edge.lifecycle import Heart, configure_logging
+from edge.heart import Heart
+from edge.log_lines import configure_logging
 from edge.messages import (
     NoImage,
     Part,

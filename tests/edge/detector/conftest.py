@@ -21,7 +21,8 @@ from alfa.settings import ModelSettings
 from edge.camera.publisher import FrameSink
 from edge.detector.frame_source import SharedFrame
 from edge.detector.service import DetectorService
-from edge.lifecycle import Heart, Lifecycle
+from edge.heart import Heart
+from edge.lifecycle import Lifecycle
 from edge.messages import (
     AnomalyMap,
     Beat,

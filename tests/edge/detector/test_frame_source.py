@@ -15,7 +15,8 @@ from structlog.testing import LogCapture
 from edge.camera.publisher import FrameSink
 from edge.camera.sources.base import Captured
 from edge.detector.frame_source import FrameSource
-from edge.lifecycle import Heart, configure_logging
+from edge.heart import Heart
+from edge.log_lines import configure_logging
 from edge.messages import Frame, SlotLost, decode_frame_header, frame_topic
 from edge.ring import FrameRing
 from edge.sockets import FRAME_HWM, Socket, Sockets

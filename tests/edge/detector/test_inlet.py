@@ -21,7 +21,8 @@ from edge.detector.line import Line
 from edge.detector.outlet import Outlet
 from edge.detector.queues import FrameQueues, LineQueue, Overload
 from edge.detector.verdicts import Stamp
-from edge.lifecycle import Heart, configure_logging
+from edge.heart import Heart
+from edge.log_lines import configure_logging
 from edge.messages import Frame, FrameHeader, Part, encode_frame, frame_topic
 from edge.settings import LineSettings, SyntheticSource
 from edge.sockets import BEAT_HWM, FRAME_HWM, MAP_HWM, Socket, Sockets, receive, send
