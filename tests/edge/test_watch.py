@@ -28,7 +28,7 @@ from edge.messages import (
 )
 from edge.settings import load_settings
 from edge.sockets import VERDICT_HWM, Sockets, send
-from edge.watch import Watched, plain_line, screen
+from edge.watch_view import Watched, plain_line, screen
 
 WriteConfig = Callable[..., Path]
 WATCH = (sys.executable, "-m", "edge.watch")
