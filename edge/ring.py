@@ -1,7 +1,12 @@
 """Large frames through shared memory: the camera writes a slot, the detector reads it where it lies.
 
-A slot is a file of its own in a tmpfs, mapped by both sides; only a `SlotRef` crosses the socket. The rules
-that make a wrong picture impossible:
+A slot is a file of its own in a tmpfs, mapped by both sides; only a `SlotRef` crosses the socket:
+
+    byte 0        stamp, 8 bytes, little-endian; 0 while the pixels are written
+    byte 8        unused, to the end of the page
+    second page   the pixels, row by row, channels side by side
+
+The rules that make a wrong picture impossible:
 
 - A slot is written only while nobody may read it. The reader tells by `Lease` up to which stamp it has seen
   frames and which of those it still holds; all others are free. It is told as a whole state, so a lost lease

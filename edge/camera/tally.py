@@ -3,6 +3,9 @@
 Beats tell the count twice a second. A camera that is killed in between has captured parts that no beat told
 of. A frame that was still in the killed process's socket is known to nobody: no gap shows it, as no frame of
 that start follows. The next start reads the file and tells for the one that cannot any more.
+
+    byte 0    epoch of this start, 8 bytes    byte 8    parts captured in it, 8 bytes
+    byte 16   the start before, likewise      ...       little-endian; at most eight starts
 """
 
 from __future__ import annotations

@@ -21,23 +21,23 @@ class EchoWatch:
         self._moved_s = 0.0
         self.lost = False
 
-    def connected(self, echo: int, now: float) -> None:
+    def connected(self, echo: int, now_s: float) -> None:
         """A new connection: what it finds there says nothing yet, and the time starts anew."""
-        self._echo, self._moved_s = echo, now
+        self._echo, self._moved_s = echo, now_s
 
-    def hear(self, echo: int, heartbeat: int, now: float) -> None:
+    def hear(self, echo: int, heartbeat: int, now_s: float) -> None:
         """Take what was read.
 
         Args:
             echo: read just now.
             heartbeat: written last; an echo that equals it has nothing more to copy.
-            now: seconds on a monotonic clock.
+            now_s: seconds on a monotonic clock.
         """
         if echo != self._echo:
             self._is_watched = self._timeout_s > 0
             self.lost = False
-            self.connected(echo, now)
+            self.connected(echo, now_s)
         elif echo == heartbeat:
-            self._moved_s = now
-        elif self._is_watched and now - self._moved_s > self._timeout_s:
+            self._moved_s = now_s
+        elif self._is_watched and now_s - self._moved_s > self._timeout_s:
             self.lost = True

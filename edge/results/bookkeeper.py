@@ -98,7 +98,7 @@ class Bookkeeper:
         self._back_off = BackOff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
         self._retry_at_s = float("-inf")
 
-    def restore(self, now: float) -> None:
+    def restore(self, now_s: float) -> None:
         """Take over what an earlier run has recorded: accounts, open alarms, the last parts.
 
         Where the record cannot be read, `write` does it later.
@@ -109,21 +109,21 @@ class Bookkeeper:
                 for line in self._lines.values()
             ]
         except Fault as error:
-            self._fail(error, now)
+            self._fail(error, now_s)
             return
         for line, alarms, epochs in found:
             line.restore(*alarms)
             for account in epochs:
-                self._open(line, account, now)
+                self._open(line, account, now_s)
         self._restored = True
 
-    def captured(self, line: Line, epoch: int, count: int, now: float) -> None:
+    def captured(self, line: Line, epoch: int, count: int, now_s: float) -> None:
         """The line's camera says how many parts it has captured since its start."""
         # The next beat says it again.
-        if self._is_open(line, epoch, now):
-            self._heed(line, epoch, count, line.ledger.captured(epoch, count, now))
+        if self._is_open(line, epoch, now_s):
+            self._heed(line, epoch, count, line.ledger.captured(epoch, count, now_s))
 
-    def captured_earlier(self, line: Line, starts: Sequence[EarlierStart], now: float) -> None:
+    def captured_earlier(self, line: Line, starts: Sequence[EarlierStart], now_s: float) -> None:
         """The line's camera tells what its earlier starts had captured, the last one first.
 
         Those before the first that is known here are none of this record: it was begun anew after them. One
@@ -131,19 +131,19 @@ class Bookkeeper:
         """
         known = [place for place, start in enumerate(starts) if line.ledger.knows(start.epoch)]
         for start in starts[: max(known, default=-1) + 1]:
-            if self._is_open(line, start.epoch, now):
-                belief = line.ledger.captured(start.epoch, start.captured, now)
+            if self._is_open(line, start.epoch, now_s):
+                belief = line.ledger.captured(start.epoch, start.captured, now_s)
                 if belief.doubted:
                     self._doubt(
                         line, f"count {start.captured} of earlier epoch {start.epoch} is too far ahead"
                     )
                 self._tell_untold(line, start.epoch, belief)
 
-    def take(self, entry: Entry, now: float) -> None:
+    def take(self, entry: Entry, now_s: float) -> None:
         """A verdict came; one for a part that has its verdict is counted and goes no further."""
         verdict = entry.verdict
         line = self._lines[verdict.line]
-        if not self._is_open(line, verdict.epoch, now):
+        if not self._is_open(line, verdict.epoch, now_s):
             self._keep(entry, line)
             return
         standing = line.ledger.standing((verdict.epoch, verdict.seq))
@@ -160,12 +160,12 @@ class Bookkeeper:
         else:
             self._keep(entry, line)
 
-    def take_overdue(self, now: float) -> None:
+    def take_overdue(self, now_s: float) -> None:
         """Every part whose time is up becomes FAULT(no_verdict)."""
         if self.trouble:
             return
         for line in self._lines.values():
-            for epoch, seq in line.ledger.overdue(now, _PARTS_A_TRANSACTION):
+            for epoch, seq in line.ledger.overdue(now_s, _PARTS_A_TRANSACTION):
                 verdict = _no_verdict(line.name, epoch, seq)
                 self._waiting.setdefault(verdict.key, Entry(verdict))
 
@@ -176,30 +176,30 @@ class Bookkeeper:
         line.heart.counters["fault_alarms"] += 1
         self._events.append(AlarmEvent(line.name, AlarmKind.FAULT, code, time.time_ns(), detail=detail))
 
-    def write(self, now: float, last: bool = False) -> list[Entry]:
+    def write(self, now_s: float, last: bool = False) -> list[Entry]:
         """Commit what waits, then bring the lines up to date; gives the newly recorded verdicts, in order.
 
         Args:
-            now: seconds on a monotonic clock, as everywhere here.
+            now_s: seconds on a monotonic clock, as everywhere here.
             last: the service ends, so that counts of captured parts must not wait for verdicts.
         """
-        if not self._may_write(now):
+        if not self._may_write(now_s):
             return []
-        self._take_postponed(now)
+        self._take_postponed(now_s)
         batch = self._next_batch()
-        if not self._is_due(batch, now, last) or not self._commit(batch, now):
+        if not self._is_due(batch, now_s, last) or not self._commit(batch, now_s):
             return []
-        self._put_in_force(batch, now)
+        self._put_in_force(batch, now_s)
         return batch.entries
 
-    def delete_old(self, now: float) -> None:
+    def delete_old(self, now_s: float) -> None:
         """Let a little of what is too old leave the record, where it is time for that."""
         if self.trouble:
             return
         try:
-            deleted = self._retention.step(now, time.time_ns())
+            deleted = self._retention.step(now_s, time.time_ns())
         except Fault as error:
-            self._fail(error, now)
+            self._fail(error, now_s)
         else:
             if deleted:
                 self._log.info("old_rows_deleted", rows=deleted)
@@ -230,12 +230,12 @@ class Bookkeeper:
         line.heart.counters["acknowledged"] += ng_events + fault_events
         self._log.info("acknowledged", line=line.name, ng=ng_events, fault=fault_events)
 
-    def _may_write(self, now: float) -> bool:
+    def _may_write(self, now_s: float) -> bool:
         """Whether it is time to try, and what an earlier run has recorded is known."""
-        if now < self._retry_at_s:
+        if now_s < self._retry_at_s:
             return False
         if not self._restored:
-            self.restore(now)
+            self.restore(now_s)
         return self._restored
 
     def _next_batch(self) -> _Batch:
@@ -245,29 +245,29 @@ class Bookkeeper:
             alarms.take(entry.verdict)
         return _Batch(entries, alarms, self._new_captured(entries))
 
-    def _is_due(self, batch: _Batch, now: float, last: bool) -> bool:
+    def _is_due(self, batch: _Batch, now_s: float, last: bool) -> bool:
         """A record that failed is tried with nothing, too: its recovery must be told."""
-        counts_are_due = bool(batch.captured) and (last or now - self._counts_written_s > _COUNTS_WAIT_S)
+        counts_are_due = bool(batch.captured) and (last or now_s - self._counts_written_s > _COUNTS_WAIT_S)
         return bool(batch.entries or self._events or counts_are_due or self.trouble)
 
-    def _commit(self, batch: _Batch, now: float) -> bool:
+    def _commit(self, batch: _Batch, now_s: float) -> bool:
         """Write it, all or nothing; False where the record fails."""
         verdicts = [entry.verdict for entry in batch.entries]
         try:
             self._record.append(verdicts, self._events + batch.alarms.events, batch.captured, self._settled())
         except Fault as error:
-            self._fail(error, now)
+            self._fail(error, now_s)
             return False
         return True
 
-    def _put_in_force(self, batch: _Batch, now: float) -> None:
+    def _put_in_force(self, batch: _Batch, now_s: float) -> None:
         """Now that it is on disk, the lines are brought up to date."""
         self._events.clear()
         self._captured.update(batch.captured)
-        self._counts_written_s = now
+        self._counts_written_s = now_s
         batch.alarms.apply()
         for entry in batch.entries:
-            self._settle(entry.verdict, now)
+            self._settle(entry.verdict, now_s)
         if self.trouble:
             self._recover()
 
@@ -285,22 +285,22 @@ class Bookkeeper:
         recorded = self._record.recorded(line.name, epoch)
         return _Account(epoch, recorded, self._record.captured(line.name, epoch))
 
-    def _is_open(self, line: Line, epoch: int, now: float) -> bool:
+    def _is_open(self, line: Line, epoch: int, now_s: float) -> bool:
         """Whether the epoch is accounted for; one that is not is opened with what the record holds of it."""
         if line.ledger.knows(epoch):
             return True
-        if now < self._retry_at_s:
+        if now_s < self._retry_at_s:
             return False
         try:
             account = self._recorded_epoch(line, epoch)
         except Fault as error:
-            self._fail(error, now)
+            self._fail(error, now_s)
             return False
-        self._open(line, account, now)
+        self._open(line, account, now_s)
         return True
 
-    def _open(self, line: Line, account: _Account, now: float) -> None:
-        belief = line.ledger.open(account.epoch, account.recorded, account.captured, now)
+    def _open(self, line: Line, account: _Account, now_s: float) -> None:
+        belief = line.ledger.open(account.epoch, account.recorded, account.captured, now_s)
         if belief.doubted:
             self._heed(line, account.epoch, account.captured, belief)
 
@@ -337,10 +337,10 @@ class Bookkeeper:
         else:
             self._postponed.append(entry)
 
-    def _take_postponed(self, now: float) -> None:
+    def _take_postponed(self, now_s: float) -> None:
         postponed, self._postponed = self._postponed, []
         for entry in postponed:
-            self.take(entry, now)
+            self.take(entry, now_s)
 
     def _new_captured(self, entries: Sequence[Entry]) -> dict[tuple[str, int], int]:
         """Counts that the record does not hold, as they are when `entries` are recorded."""
@@ -361,24 +361,24 @@ class Bookkeeper:
             for epoch, below in line.ledger.settled_below().items()
         }
 
-    def _settle(self, verdict: Verdict, now: float) -> None:
+    def _settle(self, verdict: Verdict, now_s: float) -> None:
         del self._waiting[verdict.key]
         line = self._lines[verdict.line]
         key = (verdict.epoch, verdict.seq)
         if verdict.fault is FaultReason.NO_VERDICT and not verdict.judged_by:
-            line.ledger.give_up(key, now)
+            line.ledger.give_up(key, now_s)
             line.heart.counters["no_verdict"] += 1
             # Each is a row of the record; a camera that was killed may owe thousands at once.
             detail = f"epoch {verdict.epoch} seq {verdict.seq}"
             self._warnings.warning("no_verdict", detail, line=line.name)
         else:
-            line.ledger.settle(key, now)
+            line.ledger.settle(key, now_s)
         line.heart.counters["recorded"] += 1
         line.heart.counters[verdict.result.lower()] += 1
         line.heart.last_seq = verdict.seq
 
-    def _fail(self, error: Fault, now: float) -> None:
-        self._retry_at_s = now + self._back_off.pause_s()
+    def _fail(self, error: Fault, now_s: float) -> None:
+        self._retry_at_s = now_s + self._back_off.pause_s()
         was_well, self.trouble = not self.trouble, error.detail
         if not was_well:
             return

@@ -64,7 +64,9 @@ class _Epoch:
         self.settled = Intervals(settled)
         self.given_up = Intervals()
         self.captured = 0
-        self._learned: deque[tuple[int, float]] = deque()  # count, and when it was learned; both grow
+        self._learned: deque[tuple[int, float]] = (
+            deque()
+        )  # count, and second in which it was learned; both grow
         self._doubted = 0  # the last count that was not believed
         self._doubts = 0  # how many in a row
 
@@ -89,18 +91,18 @@ class _Epoch:
         self.settled.add(untold)
         return untold
 
-    def learn(self, count: int, now: float) -> None:
+    def learn(self, count: int, now_s: float) -> None:
         """So many parts are captured, as of now."""
         # What was learned of parts that all have their verdict tells nothing any more.
         while self._learned and self._learned[0][0] <= self.settled.first_missing:
             self._learned.popleft()
         if count > self.captured:
             self.captured = count
-            self._learned.append((count, now))
+            self._learned.append((count, now_s))
 
-    def known(self, by: float) -> int:
+    def known(self, by_s: float) -> int:
         """Parts below this number were known by then, as far as one of them is not settled."""
-        return max((count for count, learned in self._learned if learned <= by), default=0)
+        return max((count for count, learned_s in self._learned if learned_s <= by_s), default=0)
 
     @property
     def owed(self) -> int:
@@ -125,14 +127,14 @@ class Ledger:
         """Whether the epoch was opened; one that was not is opened with what the record holds of it."""
         return epoch in self._epochs
 
-    def open(self, epoch: int, recorded: Iterable[range], captured: int, now: float) -> Belief:
+    def open(self, epoch: int, recorded: Iterable[range], captured: int, now_s: float) -> Belief:
         """Begin to account for an epoch.
 
         Args:
             epoch: of the camera.
             recorded: seqs that have their verdict already.
             captured: parts known to be captured, from an earlier run of this service; else 0.
-            now: seconds on a monotonic clock, as everywhere here.
+            now_s: seconds on a monotonic clock, as everywhere here.
 
         Returns:
             whether `captured` is believed: a record may be of a release that believed everything.
@@ -141,14 +143,14 @@ class Ledger:
         highest = max((each.stop for each in opened.settled), default=0)
         self._epochs[epoch] = opened
         self._close_old_gaps(opened, highest)
-        opened.learn(highest, now)
-        belief = self._believe(opened, captured, now)
+        opened.learn(highest, now_s)
+        belief = self._believe(opened, captured, now_s)
         self._forget()
         return belief
 
-    def captured(self, epoch: int, count: int, now: float) -> Belief:
+    def captured(self, epoch: int, count: int, now_s: float) -> Belief:
         """The camera says how many parts it has captured in this epoch."""
-        return self._believe(self._epochs[epoch], count, now)
+        return self._believe(self._epochs[epoch], count, now_s)
 
     def captured_counts(self) -> dict[int, int]:
         """Parts known to be captured, by epoch: what a restarted service must not forget."""
@@ -167,7 +169,7 @@ class Ledger:
             return Standing.IMPLAUSIBLE
         return Standing.DUPLICATE if seq in epoch.settled else Standing.NEW
 
-    def settle(self, key: PartKey, now: float) -> None:
+    def settle(self, key: PartKey, now_s: float) -> None:
         """The part's verdict, which was not implausible, is recorded."""
         number, seq = key
         epoch = self._epochs.get(number)
@@ -176,22 +178,22 @@ class Ledger:
             return
         epoch.settled.add(range(seq, seq + 1))
         self._close_old_gaps(epoch, seq)
-        epoch.learn(seq + 1, now)
+        epoch.learn(seq + 1, now_s)
 
-    def give_up(self, key: PartKey, now: float) -> None:
+    def give_up(self, key: PartKey, now_s: float) -> None:
         """The part's FAULT(no_verdict) is recorded."""
-        self.settle(key, now)
+        self.settle(key, now_s)
         if key[0] in self._epochs:
             self._epochs[key[0]].given_up.add(range(key[1], key[1] + 1))
 
-    def overdue(self, now: float, most: int) -> list[PartKey]:
-        """Up to `most` parts whose time is up at `now`; they stay overdue until settled or given up."""
+    def overdue(self, now_s: float, most: int) -> list[PartKey]:
+        """Up to `most` parts whose time is up at `now_s`; they stay overdue until settled or given up."""
         if not self._answers_all:
             return []
         keys = (
             (number, seq)
             for number, epoch in self._epochs.items()
-            for missing in epoch.settled.missing_below(epoch.known(now - self._patience_s))
+            for missing in epoch.settled.missing_below(epoch.known(now_s - self._patience_s))
             for seq in missing
         )
         return list(islice(keys, most))
@@ -201,16 +203,16 @@ class Ledger:
         """Parts known to be captured that wait for their verdict."""
         return sum(epoch.owed for epoch in self._epochs.values()) if self._answers_all else 0
 
-    def _believe(self, epoch: _Epoch, count: int, now: float) -> Belief:
+    def _believe(self, epoch: _Epoch, count: int, now_s: float) -> Belief:
         # A free-running line owes nothing, however large the count.
         if epoch.is_in_reach(count) or not self._answers_all:
             epoch.forget_doubts()
-            epoch.learn(count, now)
+            epoch.learn(count, now_s)
             return _BELIEVED
         if not epoch.is_confirmed(count):
             return _DOUBTED
         untold = epoch.skip(count)
-        epoch.learn(count, now)
+        epoch.learn(count, now_s)
         return Belief(untold=untold)
 
     def _close_old_gaps(self, epoch: _Epoch, seq: int) -> None:

@@ -100,27 +100,27 @@ class Record:
             captured: parts known to be captured, by line and epoch; counts only grow.
             settled: of the same line and epoch, the seq below which no part waits for a verdict; only grows.
         """
-        now = time.time_ns()
+        now_ns = time.time_ns()
         below = settled or {}
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany(
-                statements.INSERT_VERDICT, [statements.verdict_row(each, now) for each in verdicts]
+                statements.INSERT_VERDICT, [statements.verdict_row(each, now_ns) for each in verdicts]
             )
             connection.executemany(statements.INSERT_ALARM, [dataclasses.astuple(each) for each in alarms])
             connection.executemany(
                 statements.UPSERT_EPOCH,
-                [(*key, count, below.get(key, 0), now) for key, count in (captured or {}).items()],
+                [(*key, count, below.get(key, 0), now_ns) for key, count in (captured or {}).items()],
             )
 
         self._transact(write)
 
     def acknowledge(self, line: str, events: Mapping[AlarmKind, int]) -> None:
         """Mark the oldest open events of a line as acknowledged now, so many of each kind, all or nothing."""
-        now = time.time_ns()
+        now_ns = time.time_ns()
         self._transact(
             lambda connection: connection.executemany(
-                statements.ACKNOWLEDGE, [(now, line, str(kind), count) for kind, count in events.items()]
+                statements.ACKNOWLEDGE, [(now_ns, line, str(kind), count) for kind, count in events.items()]
             )
         )
 

@@ -31,23 +31,23 @@ class Retention:
         self._deleted = 0
         self._next_s = float("-inf")
 
-    def step(self, now: float, wall_ns: int) -> int | None:
+    def step(self, now_s: float, wall_ns: int) -> int | None:
         """Delete some rows where it is time for that; gives how many the sweep has deleted when this ends it.
 
         Args:
-            now: seconds on a monotonic clock.
+            now_s: seconds on a monotonic clock.
             wall_ns: UTC.
 
         Raises:
             Fault: `record_failed`, as for every write.
         """
-        if now < self._next_s:
+        if now_s < self._next_s:
             return None
         self._place = self._record.delete_old(wall_ns - self._keep_ns, self._place, _ROWS_A_STEP)
         self._deleted += self._place.deleted
         if not self._place.done:
-            self._next_s = now + _STEP_S
+            self._next_s = now_s + _STEP_S
             return None
         deleted, self._deleted = self._deleted, 0
-        self._place, self._next_s = OldRows(), now + _SWEEP_S
+        self._place, self._next_s = OldRows(), now_s + _SWEEP_S
         return deleted

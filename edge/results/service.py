@@ -123,58 +123,58 @@ class ResultsService:
     def _serve_once(self, wait_ms: int) -> None:
         delivery = self._inbox.take(wait_ms)
         self._follow_keys()
-        now = time.monotonic()
-        self._take(delivery, now)
-        self._supervise(now)
-        self._books.take_overdue(now)
-        self._show_recorded(self._books.write(now, last=self._lifecycle.stopping))
-        self._books.delete_old(now)
+        now_s = time.monotonic()
+        self._take(delivery, now_s)
+        self._supervise(now_s)
+        self._books.take_overdue(now_s)
+        self._show_recorded(self._books.write(now_s, last=self._lifecycle.stopping))
+        self._books.delete_old(now_s)
         self._follow_plc()
         for line in self._lines.values():
             line.withdraw_ok_on_loss()
         self._show_all()
         self._beat()
-        self._warnings.tell_when_due(now)
+        self._warnings.tell_when_due(now_s)
 
-    def _take(self, delivery: Delivery, now: float) -> None:
+    def _take(self, delivery: Delivery, now_s: float) -> None:
         for beat in delivery.beats:
-            self._hear(beat, now)
+            self._hear(beat, now_s)
         # What is replayed is older than what comes live.
         for verdict in delivery.replayed:
-            self._take_verdict(verdict, now, replayed=True)
+            self._take_verdict(verdict, now_s, replayed=True)
         for verdict in delivery.verdicts:
-            self._take_verdict(verdict, now)
+            self._take_verdict(verdict, now_s)
         for picture in delivery.maps:
             self._evidence.put(picture)
 
-    def _take_verdict(self, verdict: Verdict, now: float, replayed: bool = False) -> None:
+    def _take_verdict(self, verdict: Verdict, now_s: float, replayed: bool = False) -> None:
         dated = dated_here(verdict, replayed, time.monotonic_ns())
         with about_part(verdict.line, verdict.epoch, verdict.seq, verdict.part_id):
-            self._books.take(Entry(dated, replayed), now)
+            self._books.take(Entry(dated, replayed), now_s)
 
-    def _hear(self, beat: Beat, now: float) -> None:
+    def _hear(self, beat: Beat, now_s: float) -> None:
         line = self._lines[beat.line]
         if beat.service == "camera":
-            line.camera.hear(beat, now)
-            self._books.captured(line, beat.epoch, max(beat.counters.get("captured", 0), 0), now)
-            self._books.captured_earlier(line, beat.earlier, now)
-        elif line.detector.hear(beat, now):
-            self._ask_replay(line, now)
+            line.camera.hear(beat, now_s)
+            self._books.captured(line, beat.epoch, max(beat.counters.get("captured", 0), 0), now_s)
+            self._books.captured_earlier(line, beat.earlier, now_s)
+        elif line.detector.hear(beat, now_s):
+            self._ask_replay(line, now_s)
 
-    def _supervise(self, now: float) -> None:
+    def _supervise(self, now_s: float) -> None:
         for line in self._lines.values():
-            if line.camera.is_lost(now):
+            if line.camera.is_lost(now_s):
                 self._books.raise_fault(line, FaultCode.CAMERA_LOST, line.camera.trouble)
-            if line.detector.is_lost(now):
+            if line.detector.is_lost(now_s):
                 self._books.raise_fault(line, FaultCode.DETECTOR_LOST, line.detector.trouble)
             patience_s = self._settings.results.no_verdict_after_ms / 1000
             ask_after_s = patience_s * _ASK_AT
-            asked_lately = now - self._asked_s[line.name] < ask_after_s
-            if line.detector.alive and not asked_lately and line.ledger.overdue(now + ask_after_s, most=1):
-                self._ask_replay(line, now)
+            asked_lately = now_s - self._asked_s[line.name] < ask_after_s
+            if line.detector.alive and not asked_lately and line.ledger.overdue(now_s + ask_after_s, most=1):
+                self._ask_replay(line, now_s)
 
-    def _ask_replay(self, line: Line, now: float) -> None:
-        self._asked_s[line.name] = now
+    def _ask_replay(self, line: Line, now_s: float) -> None:
+        self._asked_s[line.name] = now_s
         self._inbox.ask_replay(line.name)
 
     def _show_recorded(self, entries: Sequence[Entry]) -> None:

@@ -12,14 +12,14 @@ from edge.messages import Reason, Region, Timings, Verdict
 from edge.results.alarm import AlarmEvent
 
 
-def verdict_row(verdict: Verdict, now: int) -> tuple[Any, ...]:
+def verdict_row(verdict: Verdict, now_ns: int) -> tuple[Any, ...]:
     """Values in the order of `_VERDICT_COLUMNS`; by name, because `asdict` copies each value deeply."""
     return (
         *_plain_values(verdict),
         None if verdict.region is None else _json(_named(verdict.region)),
         _json([_named(reason) for reason in verdict.reasons]),
         _json(_named(verdict.timings)),
-        now,
+        now_ns,
     )
 
 

@@ -38,24 +38,24 @@ class Upstream:
             return self._beat.last_error or "FAULT"
         return "no heartbeat"
 
-    def hear(self, beat: Beat, now: float) -> bool:
+    def hear(self, beat: Beat, now_s: float) -> bool:
         """Take a beat; True where it was started anew, came back from silence, or is heard the first time.
 
         Args:
             beat: as received.
-            now: seconds on a monotonic clock, as everywhere here.
+            now_s: seconds on a monotonic clock, as everywhere here.
         """
         before, self._beat = self._beat, beat
-        was_silent = now - self._heard_s > self._lost_after_s
-        self._heard_s = now
+        was_silent = now_s - self._heard_s > self._lost_after_s
+        self._heard_s = now_s
         return before is None or before.epoch != beat.epoch or was_silent
 
-    def is_lost(self, now: float) -> bool:
+    def is_lost(self, now_s: float) -> bool:
         """Look at the clock; True once for each time it stops being alive."""
         was_alive = self.alive
         self.alive = (
             self._beat is not None
             and self._beat.state is not ServiceState.FAULT
-            and now - self._heard_s <= self._lost_after_s
+            and now_s - self._heard_s <= self._lost_after_s
         )
         return was_alive and not self.alive

@@ -16,41 +16,41 @@ PATIENCE_S = 10.0
 def ledger() -> Ledger:
     """With epoch 7 open and nothing recorded."""
     ledger = Ledger(PATIENCE_S)
-    ledger.open(7, [], 0, now=0.0)
+    ledger.open(7, [], 0, now_s=0.0)
     return ledger
 
 
 def test_part_without_verdict_is_overdue(ledger: Ledger) -> None:
     """Three captured, one judged: the other two are overdue when their time is up and not before."""
-    ledger.captured(7, 3, now=1.0)
-    ledger.settle((7, 1), now=2.0)
+    ledger.captured(7, 3, now_s=1.0)
+    ledger.settle((7, 1), now_s=2.0)
     assert ledger.overdue(10.9, most=10) == []
     assert ledger.overdue(11.0, most=10) == [(7, 0), (7, 2)]
 
 
 def test_overdue_comes_in_pieces(ledger: Ledger) -> None:
     """A loss of many parts is told a few at a time, none left out."""
-    ledger.captured(7, 100_000, now=0.0)
+    ledger.captured(7, 100_000, now_s=0.0)
     told: list[tuple[int, int]] = []
     for _ in range(3):
         piece = ledger.overdue(20.0, most=2)
         told += piece
         for key in piece:
-            ledger.give_up(key, now=20.0)
+            ledger.give_up(key, now_s=20.0)
     assert told == [(7, seq) for seq in range(6)]
 
 
 def test_verdict_proves_earlier_captures(ledger: Ledger) -> None:
     """Without any beat of the camera, a verdict for part 2 says that 0 and 1 were captured."""
-    ledger.settle((7, 2), now=5.0)
+    ledger.settle((7, 2), now_s=5.0)
     assert ledger.overdue(15.0, most=10) == [(7, 0), (7, 1)]
 
 
 def test_verdict_after_giving_up_is_late(ledger: Ledger) -> None:
     """It is told apart from one that came twice."""
-    ledger.captured(7, 2, now=0.0)
-    ledger.settle((7, 0), now=1.0)
-    ledger.give_up((7, 1), now=10.0)
+    ledger.captured(7, 2, now_s=0.0)
+    ledger.settle((7, 0), now_s=1.0)
+    ledger.give_up((7, 1), now_s=10.0)
     assert ledger.standing((7, 0)) is Standing.DUPLICATE
     assert ledger.standing((7, 1)) is Standing.LATE
     assert ledger.standing((7, 2)) is Standing.NEW
@@ -60,14 +60,14 @@ def test_giving_up_a_part_of_a_forgotten_start_changes_nothing() -> None:
     """Many starts of a free-running camera may be heard of while its verdict waits for the record."""
     ledger = Ledger(PATIENCE_S, answers_all=False)
     for epoch in range(20):
-        ledger.open(epoch, [], 5, now=0.0)
-    ledger.give_up((0, 3), now=1.0)
+        ledger.open(epoch, [], 5, now_s=0.0)
+    ledger.give_up((0, 3), now_s=1.0)
     assert not ledger.knows(0)
 
 
 def test_opened_with_what_is_recorded(ledger: Ledger) -> None:
     """After a restart recorded parts are duplicates and the known count of captures still stands."""
-    ledger.open(8, [range(3), range(4, 5)], captured=7, now=100.0)
+    ledger.open(8, [range(3), range(4, 5)], captured=7, now_s=100.0)
     assert ledger.standing((8, 4)) is Standing.DUPLICATE
     assert ledger.overdue(110.0, most=10) == [(8, 3), (8, 5), (8, 6)]
     assert ledger.captured_counts()[8] == 7
@@ -76,9 +76,9 @@ def test_opened_with_what_is_recorded(ledger: Ledger) -> None:
 def test_free_running_line_owes_nothing() -> None:
     """Its skipped frames are no parts; duplicates are still told."""
     ledger = Ledger(PATIENCE_S, answers_all=False)
-    ledger.open(7, [], 0, now=0.0)
-    ledger.captured(7, 50, now=0.0)
-    ledger.settle((7, 9), now=0.0)
+    ledger.open(7, [], 0, now_s=0.0)
+    ledger.captured(7, 50, now_s=0.0)
+    ledger.settle((7, 9), now_s=0.0)
     assert (ledger.owed, ledger.overdue(1000.0, most=10)) == (0, [])
     assert ledger.standing((7, 9)) is Standing.DUPLICATE
 
@@ -87,10 +87,10 @@ def test_gaps_of_a_free_running_line_are_bounded() -> None:
     """Every other frame is skipped for ever: neither gaps nor camera starts pile up."""
     ledger = Ledger(PATIENCE_S, answers_all=False)
     for epoch in range(50):
-        ledger.open(epoch, [range(1, 2)], 9, now=0.0)
+        ledger.open(epoch, [range(1, 2)], 9, now_s=0.0)
     assert len(ledger.captured_counts()) <= 17
-    ledger.open(99, [range(seq, seq + 1) for seq in range(0, 1_000_000, 2)], 0, now=0.0)
-    ledger.settle((99, 1_000_001), now=0.0)
+    ledger.open(99, [range(seq, seq + 1) for seq in range(0, 1_000_000, 2)], 0, now_s=0.0)
+    ledger.settle((99, 1_000_001), now_s=0.0)
     assert ledger.standing((99, 700_001)) is Standing.DUPLICATE  # too long ago to be told from a skipped one
     assert ledger.standing((99, 999_999)) is Standing.NEW
     assert ledger.standing((99, 1_000_001)) is Standing.DUPLICATE
@@ -99,9 +99,9 @@ def test_gaps_of_a_free_running_line_are_bounded() -> None:
 def test_old_epochs_go_unless_they_owe() -> None:
     """A camera that restarts without end does not fill the memory, and no owed part is forgotten."""
     ledger = Ledger(PATIENCE_S)
-    ledger.open(0, [], captured=1, now=0.0)
+    ledger.open(0, [], captured=1, now_s=0.0)
     for epoch in range(1, 100):
-        ledger.open(epoch, [range(5)], captured=5, now=0.0)
+        ledger.open(epoch, [range(5)], captured=5, now_s=0.0)
     assert len(ledger.captured_counts()) <= 17
     assert ledger.overdue(10.0, most=10) == [(0, 0)]
     assert ledger.knows(99)
@@ -109,22 +109,22 @@ def test_old_epochs_go_unless_they_owe() -> None:
 
 def test_a_count_too_far_ahead_is_not_believed(ledger: Ledger) -> None:
     """Nobody is owed anything for it, and the next true count is taken as if it had not been."""
-    assert ledger.captured(7, 2**62, now=0.0) == Belief(doubted=True)
+    assert ledger.captured(7, 2**62, now_s=0.0) == Belief(doubted=True)
     assert (ledger.owed, ledger.captured_counts()) == (0, {7: 0})
-    assert ledger.captured(7, 3, now=1.0) == Belief()
+    assert ledger.captured(7, 3, now_s=1.0) == Belief()
     assert ledger.overdue(11.0, most=10) == [(7, 0), (7, 1), (7, 2)]
 
 
 def test_the_largest_jump_is_believed(ledger: Ledger) -> None:
     """Every part of it is owed a verdict."""
-    assert ledger.captured(7, MOST_LOST_AT_ONCE, now=0.0) == Belief()
+    assert ledger.captured(7, MOST_LOST_AT_ONCE, now_s=0.0) == Belief()
     assert ledger.owed == MOST_LOST_AT_ONCE
 
 
 def test_a_jump_that_counts_continue_is_true(ledger: Ledger) -> None:
     """Nobody recorded for hours: the last parts are owed, those before are told as one range."""
-    ledger.captured(7, 5, now=0.0)
-    beliefs = [ledger.captured(7, 10_000_000 + beat, now=1.0) for beat in range(5)]
+    ledger.captured(7, 5, now_s=0.0)
+    beliefs = [ledger.captured(7, 10_000_000 + beat, now_s=1.0) for beat in range(5)]
     untold = range(5, 10_000_003 - MOST_LOST_AT_ONCE)
     assert beliefs == [Belief(doubted=True)] * 3 + [Belief(untold=untold), Belief()]
     assert ledger.owed == 5 + MOST_LOST_AT_ONCE + 1
@@ -133,7 +133,7 @@ def test_a_jump_that_counts_continue_is_true(ledger: Ledger) -> None:
 
 def test_a_verdict_too_far_ahead_proves_nothing(ledger: Ledger) -> None:
     """The bound of a count is that of a seq."""
-    ledger.captured(7, 3, now=0.0)
+    ledger.captured(7, 3, now_s=0.0)
     assert ledger.standing((7, 3 + MOST_LOST_AT_ONCE)) is Standing.NEW
     assert ledger.standing((7, 4 + MOST_LOST_AT_ONCE)) is Standing.IMPLAUSIBLE
 
@@ -148,23 +148,23 @@ def test_a_record_that_believed_everything_is_not_believed(
 ) -> None:
     """What an earlier release wrote of a broken message does not go on after a restart."""
     ledger = Ledger(PATIENCE_S)
-    assert ledger.open(7, recorded, captured, now=0.0) == Belief(doubted=is_doubted)
+    assert ledger.open(7, recorded, captured, now_s=0.0) == Belief(doubted=is_doubted)
     assert (ledger.owed, ledger.captured_counts()) == (0, {7: 3})
 
 
 def test_counts_of_a_free_running_line_are_not_doubted() -> None:
     """They owe nothing; nobody is to acknowledge that the service was away for an hour."""
     ledger = Ledger(PATIENCE_S, answers_all=False)
-    assert ledger.open(7, [range(5_000_000, 5_000_001)], 9_000_000, now=0.0) == Belief()
-    assert ledger.captured(7, 19_000_000, now=0.0) == Belief()
+    assert ledger.open(7, [range(5_000_000, 5_000_001)], 9_000_000, now_s=0.0) == Belief()
+    assert ledger.captured(7, 19_000_000, now_s=0.0) == Belief()
 
 
 def test_a_forgotten_epoch_is_settled_in_the_record_alone(ledger: Ledger) -> None:
     """Between a verdict and its commit so many starts were heard of that its own is forgotten."""
     for epoch in range(100, 200):
-        ledger.open(epoch, [], 0, now=0.0)
+        ledger.open(epoch, [], 0, now_s=0.0)
     assert not ledger.knows(7)
-    ledger.settle((7, 0), now=0.0)
+    ledger.settle((7, 0), now_s=0.0)
     assert ledger.owed == 0
 
 

@@ -20,18 +20,18 @@ SETTINGS = LineSettings.model_validate(
 )
 
 
-def hear(line: Line, state: ServiceState = ServiceState.READY, now: float = 10.0) -> None:
-    line.camera.hear(Beat("camera", "line1", state, 1, {}), now)
-    line.detector.hear(Beat("detector", "line1", state, 1, {}), now)
-    line.camera.is_lost(now)
-    line.detector.is_lost(now)
+def hear(line: Line, state: ServiceState = ServiceState.READY, now_s: float = 10.0) -> None:
+    line.camera.hear(Beat("camera", "line1", state, 1, {}), now_s)
+    line.detector.hear(Beat("detector", "line1", state, 1, {}), now_s)
+    line.camera.is_lost(now_s)
+    line.detector.is_lost(now_s)
 
 
 @pytest.fixture
 def line() -> Line:
     """Camera and detector are alive and ready."""
     line = Line("line1", SETTINGS, ResultsSettings(), epoch=5)
-    line.ledger.open(7, [], 0, now=10.0)
+    line.ledger.open(7, [], 0, now_s=10.0)
     hear(line)
     return line
 
@@ -81,9 +81,9 @@ def test_toggle_changes_with_every_verdict(line: Line, make_verdict: MakeVerdict
 
 def test_busy_while_parts_wait(line: Line) -> None:
     """From the camera's count to the verdict."""
-    line.ledger.captured(7, 1, now=10.0)
+    line.ledger.captured(7, 1, now_s=10.0)
     assert line.telegram().image.busy
-    line.ledger.settle((7, 0), now=10.1)
+    line.ledger.settle((7, 0), now_s=10.1)
     assert not line.telegram().image.busy
 
 
@@ -93,7 +93,7 @@ def test_busy_while_parts_wait(line: Line) -> None:
 def test_loss_withdraws_the_ok(line: Line, make_verdict: MakeVerdict, silent: str, code: FaultCode) -> None:
     """The safe state names what is lost."""
     line.show(make_verdict(1))
-    hear(line, now=20.0)
+    hear(line, now_s=20.0)
     getattr(line, silent).is_lost(30.0)
     image = line.telegram().image
     assert (image.ready, image.result_ok, image.fault) == (False, False, True)
@@ -198,5 +198,5 @@ def test_free_running_line_is_never_busy() -> None:
     """Its skipped frames are owed nothing."""
     settings = SETTINGS.model_copy(update={"overload": "latest", "free_running": True})
     line = Line("line1", settings, ResultsSettings(), epoch=5)
-    line.ledger.open(7, [], 9, now=0.0)
+    line.ledger.open(7, [], 9, now_s=0.0)
     assert not line.telegram().image.busy

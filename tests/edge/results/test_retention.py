@@ -35,9 +35,9 @@ def sweep(record: Record, days: float) -> int:
     """Rows that go when so many days have passed since now."""
     retention = Retention(record, KEEP_DAYS)
     wall_ns = time.time_ns() + int(days * NS_PER_DAY)
-    now = 0.0
-    while (deleted := retention.step(now, wall_ns)) is None:
-        now += 1.0
+    now_s = 0.0
+    while (deleted := retention.step(now_s, wall_ns)) is None:
+        now_s += 1.0
     return deleted
 
 
@@ -89,8 +89,8 @@ def test_a_sweep_is_one_line_of_the_log(
     monkeypatch.setattr(time, "time_ns", lambda: later_ns)
     with capture_logs() as logs:
         books = books_of(record, line_of_the_record())
-        for now in range(7200):
-            books.delete_old(float(now))
+        for now_s in range(7200):
+            books.delete_old(float(now_s))
     assert [(line["event"], line["rows"]) for line in logs] == [("old_rows_deleted", 1200)]
 
 
