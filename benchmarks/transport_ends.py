@@ -25,8 +25,10 @@ from edge.detector.frame_source import FrameSource
 from edge.heart import Heart
 from edge.log_lines import configure_logging
 from edge.messages import decode_frame_header, frame_topic
+from edge.rate_limited_log import RateLimitedLog
 from edge.ring import FrameRing
 from edge.sockets import FRAME_HWM, Sockets
+from edge.speakers import Speakers
 
 Way = Literal["shared", "socket", "multipart", "pickle"]
 Pixels = npt.NDArray[np.uint8]
@@ -332,14 +334,17 @@ class _ProductSender:
 class _ProductReceiver:
     def __init__(self, sockets: Sockets, directory: Path, *, shared: bool) -> None:
         endpoint = f"ipc://{directory}/frames"
-        self.socket = sockets.speaking_subscriber([endpoint], [_TOPIC], FRAME_HWM)
+        log = configure_logging("detector")
+        cameras = Speakers.subscribed(sockets, {endpoint: [_TOPIC]}, FRAME_HWM, RateLimitedLog(log))
+        (self.socket,) = cameras.sockets
         stems = {_LINE: _stem(directory)} if shared else {}
-        self._source = FrameSource(self.socket, stems, configure_logging("detector"))
+        self._source = FrameSource(cameras, stems, log)
 
     def receive(self) -> Pixels | None:
         self._source.tell()
-        parts = self._source.receive()
-        return None if parts is None else self._source.frame(decode_frame_header(parts), parts).pixels
+        for _, parts in self._source.take(most=1):
+            return self._source.frame(decode_frame_header(parts), parts).pixels
+        return None
 
 
 class _PlainSender:

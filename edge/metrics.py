@@ -73,6 +73,12 @@ HANDSHAKES_FAILED = Metric(
 KEYS_NOT_RELOADED = Metric(
     "alfa_keys_not_reloaded_total", "counter", "Reloads at which the keys could not be read.", ("service",)
 )
+IMPOSTORS = Metric(
+    "alfa_impostors_total",
+    "counter",
+    "Messages dropped because their sender may not speak for their line.",
+    ("service",),
+)
 CAPTURED = Metric("alfa_camera_captured_total", "counter", "Parts that were given a number.", ("line",))
 SENT = Metric("alfa_camera_sent_total", "counter", "Parts whose image was published.", ("line",))
 UNREADABLE = Metric("alfa_camera_unreadable_total", "counter", "Parts without a usable image.", ("line",))
@@ -151,6 +157,7 @@ METRICS = (
     PEERS_REFUSED,
     HANDSHAKES_FAILED,
     KEYS_NOT_RELOADED,
+    IMPOSTORS,
     CAPTURED,
     SENT,
     UNREADABLE,
@@ -210,6 +217,7 @@ SERIES: Mapping[ServiceName, Mapping[str, Series]] = {
         **_OF_TCP,
         **_OF_RESULTS,
         **{str(reason): Series(FAULTS, (str(reason),)) for reason in FaultReason if reason},
+        "impostors": Series(IMPOSTORS),
         "received": Series(RECEIVED),
         "queue": Series(QUEUE),
         "prepared": Series(PREPARED),
@@ -219,6 +227,7 @@ SERIES: Mapping[ServiceName, Mapping[str, Series]] = {
     "results": {
         **_OF_TCP,
         **_OF_RESULTS,
+        "impostors": Series(IMPOSTORS),
         "no_verdict": Series(FAULTS, (str(FaultReason.NO_VERDICT),)),
         "recorded": Series(RECORDED),
         "record_failures": Series(RECORD_FAILURES),

@@ -1,6 +1,6 @@
 """Every ZeroMQ socket of the line is made here: kind, high-water marks, limits, who binds.
 
-    camera    XPUB binds     frame/, beat/camera/        -> detector (XSUB), results (SUB, beats only)
+    camera    XPUB binds     frame/, beat/camera/        -> detector, results (XSUB; beats only)
               the same way up: lease/                    <- detector
     detector  PUB  binds     verdict/, beat/detector/    -> results, edge-watch, anyone (SUB)
     detector  PUB  binds     map/                        -> results, anyone (SUB)

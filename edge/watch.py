@@ -6,27 +6,31 @@ Listens to the topics as anybody may; it changes nothing and nothing waits for i
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import zmq
 from rich.console import Console
 from rich.live import Live
 
 from alfa.cli import entry
 from alfa.errors import BadInput
 from edge.lifecycle import Lifecycle
+from edge.log_lines import configure_logging
 from edge.messages import DecodeError, Part, Verdict, beat_topic, decode_beat, decode_verdict, verdict_topic
+from edge.rate_limited_log import RateLimitedLog
 from edge.security.credentials import Credentials
 from edge.security.keys import Role
 from edge.settings import Settings, load_settings
-from edge.sockets import VERDICT_HWM, Socket, Sockets, receive
+from edge.sockets import VERDICT_HWM, Sockets
+from edge.speakers import Speakers
 from edge.watch_view import Heard, Watched, plain_line, screen
 
 _POLL_MS = 100
+_MESSAGES_A_LOOK = 1000
 _REDRAWS_A_SECOND = 8
 
 app = typer.Typer(add_completion=False)
@@ -44,15 +48,18 @@ def watch(
     watched = Watched(_lines(config, settings, line))
     console = Console()
     credentials = Credentials.load(settings.network, Role.SUBSCRIBER)
+    log = configure_logging("watch")  # to stderr: others read what is printed
     with (
         Lifecycle() as lifecycle,
-        Sockets(credentials) as sockets,
+        Sockets(credentials, log) as sockets,
         _screen(watched, console, plain) as live,
     ):
-        socket = _subscribed(sockets, settings, watched.lines)
+        warnings = RateLimitedLog(log)
+        speakers = _subscribed(sockets, settings, watched.lines, warnings)
         while not lifecycle.stopping and not (count and watched.verdicts >= count):
             sockets.tend()
-            for heard in _listen(socket, watched, count):
+            warnings.tell_when_due()
+            for heard in _listen(speakers, watched, count):
                 watched.take(heard, time.monotonic())
                 if plain and isinstance(heard, Verdict):
                     print(plain_line(heard), flush=True)
@@ -60,12 +67,14 @@ def watch(
                 live.update(screen(watched, time.monotonic()))
 
 
-def _listen(socket: Socket, watched: Watched, count: int) -> Iterable[Heard]:
+def _listen(speakers: Speakers, watched: Watched, count: int) -> Iterable[Heard]:
     """What is there now, after waiting a moment for the first; not more verdicts than asked for."""
-    socket.poll(_POLL_MS, zmq.POLLIN)
-    while not (count and watched.verdicts >= count) and (parts := receive(socket)) is not None:
+    speakers.wait(_POLL_MS)
+    for topic, parts in speakers.take(_MESSAGES_A_LOOK):
+        if count and watched.verdicts >= count:
+            return
         decode: Callable[[list[Part]], Heard]
-        decode = decode_verdict if bytes(parts[0]).startswith(b"verdict/") else decode_beat
+        decode = decode_verdict if topic.startswith(b"verdict/") else decode_beat
         try:
             yield decode(parts)
         except DecodeError:
@@ -79,17 +88,17 @@ def _lines(config: Path, settings: Settings, asked: list[str] | None) -> tuple[s
     return tuple(asked or settings.lines)
 
 
-def _subscribed(sockets: Sockets, settings: Settings, lines: tuple[str, ...]) -> Socket:
-    detectors = {settings.lines[line].detector for line in lines}
-    # Cameras elsewhere let nobody in who need not see every picture; their beats are not shown.
-    near = [line for line in lines if settings.camera_is_near(line)]
-    endpoints = [*map(settings.detector_endpoint, detectors), *map(settings.camera_endpoint, near)]
-    topics = [
-        topic
-        for line in lines
-        for topic in (verdict_topic(line), beat_topic("camera", line), beat_topic("detector", line))
-    ]
-    return sockets.subscriber(endpoints, topics, VERDICT_HWM)
+def _subscribed(
+    sockets: Sockets, settings: Settings, lines: tuple[str, ...], warnings: RateLimitedLog
+) -> Speakers:
+    topics: defaultdict[str, list[bytes]] = defaultdict(list)
+    for line in lines:
+        detector = settings.detector_endpoint(settings.lines[line].detector)
+        topics[detector] += [verdict_topic(line), beat_topic("detector", line)]
+        # Cameras elsewhere let nobody in who need not see every picture; their beats are not shown.
+        if settings.camera_is_near(line):
+            topics[settings.camera_endpoint(line)].append(beat_topic("camera", line))
+    return Speakers.subscribed(sockets, topics, VERDICT_HWM, warnings)
 
 
 def _screen(watched: Watched, console: Console, plain: bool) -> AbstractContextManager[Live | None]:

@@ -1,8 +1,8 @@
-"""Where the detector's frames come from: a socket, and for large ones each camera's shared memory."""
+"""Where the detector's frames come from: sockets, and for large ones each camera's shared memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from edge.messages import (
     slot_of,
 )
 from edge.ring import SMALLEST_SHARED_BYTES, RingReader, SharedPixels
-from edge.sockets import Socket, receive, send
+from edge.speakers import Speakers
 
 _PIXELS = 2
 
@@ -48,20 +48,22 @@ class FrameSource:
     """Messages of all lines' cameras. Used from one thread; what is decoded may be let go in any.
 
     Args:
-        socket: a speaking subscriber, connected to the cameras.
+        cameras: who sends them.
         stems: by line, of those whose large frames come through shared memory.
         log: where events go.
     """
 
-    def __init__(self, socket: Socket, stems: Mapping[str, Path], log: structlog.stdlib.BoundLogger) -> None:
-        self._socket = socket
+    def __init__(
+        self, cameras: Speakers, stems: Mapping[str, Path], log: structlog.stdlib.BoundLogger
+    ) -> None:
+        self._cameras = cameras
         self._log = log
         self._readers = {frame_topic(line): RingReader(line, stem) for line, stem in stems.items()}
         self.tell()
 
-    def receive(self) -> list[Part] | None:
-        """The next message as it came, or None; never blocks."""
-        return receive(self._socket)
+    def take(self, most: int) -> Iterator[tuple[bytes, list[Part]]]:
+        """Messages as they came, with their topics (`Speakers.take`); never blocks."""
+        return self._cameras.take(most)
 
     def frame(self, header: FrameHeader, parts: list[Part]) -> Frame:
         """The frame of a message; its pixels are a read-only view of memory that is kept as long as the view.
@@ -91,7 +93,7 @@ class FrameSource:
         for reader in self._readers.values():
             lease = reader.lease()
             if lease is not None:
-                send(self._socket, encode_lease(lease))
+                self._cameras.say_near(encode_lease(lease))
 
     def _viewed(self, reader: RingReader, slot: SlotRef) -> SharedPixels:
         refused_before = reader.refusal

@@ -41,10 +41,6 @@ class Inlet:
         queues: where frames wait to be judged.
         outlet: takes the FAULT of a frame for which there is no room.
         log: where events go.
-
-    Attributes:
-        strays: how many messages were dropped because they are of no line of ours: a speaking subscriber gets
-            whatever its publishers send, subscribed to or not, as XSUB does not filter.
     """
 
     def __init__(
@@ -63,26 +59,13 @@ class Inlet:
         self._outlet = outlet
         self._log = RateLimitedLog(log)
         self._lasting = RateLimitedLog(log, _LASTING_PERIOD_S)  # what only a person can end
-        self.strays = 0
 
     def take(self) -> None:
         """Take the frames that are there, up to a bound; never blocks."""
         self._frames.tell()
         self._log.tell_when_due()
-        for _ in range(_FRAMES_A_PASS):
-            parts = self._frames.receive()
-            if parts is None:
-                return
-            line = self._line_of(parts)
-            if line is None:
-                self.strays += 1
-                self._log.warning("messages_of_no_line")
-            else:
-                self._take_message(line, parts)
-
-    def _line_of(self, parts: list[Part]) -> Line | None:
-        """Whose message it is, as a subscription to `frame/{line}/` would have let it through."""
-        return next((line for topic, line in self._by_topic.items() if parts[0][: len(topic)] == topic), None)
+        for topic, parts in self._frames.take(_FRAMES_A_PASS):
+            self._take_message(self._by_topic[topic], parts)
 
     def _take_message(self, line: Line, parts: list[Part]) -> None:
         try:

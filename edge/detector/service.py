@@ -27,8 +27,10 @@ from edge.detector.verdicts import Stamp, fault
 from edge.heart import Heart, new_epoch
 from edge.lifecycle import Lifecycle
 from edge.messages import FaultReason, Frame, ServiceState, Verdict, frame_topic
+from edge.rate_limited_log import RateLimitedLog
 from edge.settings import Settings
 from edge.sockets import FRAME_HWM, MAP_HWM, VERDICT_HWM, Sockets, receive
+from edge.speakers import Speakers
 
 _POLL_MS = 50
 _LOSSES_A_PASS = 256
@@ -74,12 +76,16 @@ class DetectorService:
             self._lines,
             log,
         )
-        frames = sockets.speaking_subscriber(
-            map(settings.camera_endpoint, self._lines), map(frame_topic, self._lines), FRAME_HWM
+        self._warnings = RateLimitedLog(log)
+        self._cameras = Speakers.subscribed(
+            sockets,
+            {settings.camera_endpoint(line): [frame_topic(line)] for line in self._lines},
+            FRAME_HWM,
+            self._warnings,
         )
         shared = {line: settings.frames_stem(line) for line in self._lines if settings.shares_frames(line)}
         self._inlet = Inlet(
-            FrameSource(frames, shared, log),
+            FrameSource(self._cameras, shared, log),
             self._lines,
             self._line_settings,
             self._queues,
@@ -89,7 +95,7 @@ class DetectorService:
         self._outbox: SimpleQueue[Output] = SimpleQueue()
         self._woken, self._waker = sockets.wake_pair(f"detector-{name}")
         self._poller = zmq.Poller()
-        for socket in (frames, replays, self._woken):
+        for socket in (*self._cameras.sockets, replays, self._woken):
             self._poller.register(socket, zmq.POLLIN)
         self._model = Model(config, settings, name, log)
         self._reload_error = ""
@@ -131,6 +137,7 @@ class DetectorService:
         owes_losses = any(line.owes_losses for line in self._lines.values())
         self._poller.poll(0 if owes_losses else _POLL_MS)
         self._inlet.take()
+        self._warnings.tell_when_due()
         self._publish_outputs()
         self._outlet.publish_losses(_LOSSES_A_PASS)
         self._outlet.answer_replays()
@@ -224,6 +231,7 @@ class DetectorService:
         for name, line in self._lines.items():
             line.heart.counters["queue"] = self._queues.depth(name)
             line.heart.counters["prepared"] = self._queues.ready(name)
+            line.heart.counters["impostors"] = self._cameras.impostors
             for counter, count in self._sockets.counters().items():
                 line.heart.counters[counter] = count
         state, error = self._state()

@@ -78,6 +78,7 @@ from edge.messages.replay import (
     decode_replay_request,
     encode_replay,
     encode_replay_request,
+    replay_topic,
 )
 from edge.messages.shared_memory import (
     MAX_SLOTS,
@@ -164,6 +165,7 @@ __all__ = [
     "lease_topic",
     "map_topic",
     "missing_verdict",
+    "replay_topic",
     "slot_of",
     "verdict_topic",
 ]

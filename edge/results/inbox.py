@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import zmq
 
+from edge.addresses import IPC
 from edge.messages import (
     AnomalyMap,
     Beat,
@@ -23,11 +24,13 @@ from edge.messages import (
     decode_verdict,
     encode_replay_request,
     map_topic,
+    replay_topic,
     verdict_topic,
 )
 from edge.rate_limited_log import RateLimitedLog
 from edge.settings import Settings
-from edge.sockets import BEAT_HWM, MAP_HWM, VERDICT_HWM, Socket, Sockets, offer, receive
+from edge.sockets import BEAT_HWM, MAP_HWM, VERDICT_HWM, Sockets, offer
+from edge.speakers import Speaker, Speakers
 
 # Bound the time between two beats when much comes at once.
 _MESSAGES_A_PASS = 500
@@ -63,34 +66,38 @@ class Inbox:
         undecodable: Mapping[str, Counter[str]],
         warnings: RateLimitedLog,
     ) -> None:
-        self._lines = list(settings.lines)
         self._undecodable = undecodable
         self._warnings = warnings
-        detectors = [settings.detector_endpoint(name) for name in settings.detectors()]
+        detectors = {name: settings.lines_of(name) for name in settings.detectors()}
         # One socket for both: who hears a detector's first beat is subscribed to its verdicts already, so
         # that nothing falls between the replay, which a beat brings about, and what follows.
-        topics = [verdict_topic(line) for line in self._lines]
-        topics += [beat_topic("detector", line) for line in self._lines]
-        self._detectors = sockets.subscriber(detectors, topics, VERDICT_HWM)
-        self._cameras = sockets.subscriber(
-            map(settings.camera_endpoint, self._lines),
-            [beat_topic("camera", line) for line in self._lines],
-            BEAT_HWM,
-        )
-        self._maps = sockets.subscriber(
-            [settings.maps_endpoint(name) for name in settings.detectors()],
-            [map_topic(line) for line in self._lines],
-            MAP_HWM,
-        )
-        clients = {
-            name: sockets.replay_client(settings.replay_endpoint(name)) for name in settings.detectors()
+        of_detectors = {
+            settings.detector_endpoint(name): [
+                topic for line in lines for topic in (verdict_topic(line), beat_topic("detector", line))
+            ]
+            for name, lines in detectors.items()
         }
-        self._replay_of = {name: clients[line.detector] for name, line in settings.lines.items()}
-        self._replays = list(clients.values())
+        of_cameras = {settings.camera_endpoint(line): [beat_topic("camera", line)] for line in settings.lines}
+        of_maps = {settings.maps_endpoint(name): map(map_topic, lines) for name, lines in detectors.items()}
+        self._detectors = Speakers.subscribed(sockets, of_detectors, VERDICT_HWM, warnings)
+        self._cameras = Speakers.subscribed(sockets, of_cameras, BEAT_HWM, warnings)
+        self._maps = Speakers.subscribed(sockets, of_maps, MAP_HWM, warnings)
+        clients = {
+            name: _replay_client(sockets, settings.replay_endpoint(name), lines)
+            for name, lines in detectors.items()
+        }
+        self._replay_of = {name: clients[line.detector].socket for name, line in settings.lines.items()}
+        self._replays = Speakers(clients.values(), warnings)
         self._replayed: deque[list[Part]] = deque()
         self._poller = zmq.Poller()
-        for socket in (self._detectors, self._cameras, self._maps, *self._replays):
-            self._poller.register(socket, zmq.POLLIN)
+        for speakers in self._all:
+            for socket in speakers.sockets:
+                self._poller.register(socket, zmq.POLLIN)
+
+    @property
+    def impostors(self) -> int:
+        """Messages dropped because their sender may not speak for their line (`Speakers`)."""
+        return sum(speakers.impostors for speakers in self._all)
 
     def ask_replay(self, line: str) -> None:
         """Ask the line's detector for the verdicts that it still holds; they come with a later delivery."""
@@ -102,15 +109,15 @@ class Inbox:
         """What is there, up to a bound; waits at most so long for the first message."""
         self._poller.poll(0 if self._replayed else wait_ms)
         delivery = Delivery()
-        for parts in _messages(self._cameras, _MESSAGES_A_PASS):
+        for _, parts in self._cameras.take(_MESSAGES_A_PASS):
             self._decode(parts, decode_beat, delivery.beats)
-        for parts in _messages(self._detectors, _MESSAGES_A_PASS):
-            if bytes(parts[0]).startswith(b"beat/"):
+        for topic, parts in self._detectors.take(_MESSAGES_A_PASS):
+            if topic.startswith(b"beat/"):
                 self._decode(parts, decode_beat, delivery.beats)
             else:
                 self._decode(parts, decode_verdict, delivery.verdicts)
         self._take_replays(delivery.replayed)
-        for parts in _messages(self._maps, _MAPS_A_PASS):
+        for _, parts in self._maps.take(_MAPS_A_PASS):
             self._decode(parts, decode_map, delivery.maps)
         return delivery
 
@@ -121,14 +128,17 @@ class Inbox:
         if self._replayed:
             pieces: list[list[Verdict]] = []
             self._decode(self._replayed.popleft(), decode_replay, pieces)
-            replayed += [verdict for piece in pieces for verdict in piece if verdict.line in self._lines]
+            replayed += [verdict for piece in pieces for verdict in piece]
 
     def _pieces(self) -> Iterator[list[Part]]:
-        """Of the next replay of each detector."""
-        for socket in self._replays:
-            for topic, *packed in _messages(socket, 1):
-                for start in range(0, len(packed), _MESSAGES_A_PASS):
-                    yield [topic, *packed[start : start + _MESSAGES_A_PASS]]
+        """Of the next replay."""
+        for _, (topic, *packed) in self._replays.take(most=1):
+            for start in range(0, len(packed), _MESSAGES_A_PASS):
+                yield [topic, *packed[start : start + _MESSAGES_A_PASS]]
+
+    @property
+    def _all(self) -> tuple[Speakers, ...]:
+        return self._detectors, self._cameras, self._maps, self._replays
 
     def _decode(
         self, parts: list[Part], decode: Callable[[list[Part]], _Message], into: list[_Message]
@@ -143,8 +153,7 @@ class Inbox:
             self._warnings.warning("undecodable", f"{topic}: {error}", reason=error.reason)
 
 
-def _messages(socket: Socket, most: int) -> list[list[Part]]:
-    messages: list[list[Part]] = []
-    while len(messages) < most and (parts := receive(socket)) is not None:
-        messages.append(parts)
-    return messages
+def _replay_client(sockets: Sockets, endpoint: str, lines: Iterable[str]) -> Speaker:
+    """It answers for what it is asked, and is asked for its own lines."""
+    topics = frozenset(map(replay_topic, lines))
+    return Speaker(sockets.replay_client(endpoint), endpoint, topics, near=endpoint.startswith(IPC))

@@ -270,6 +270,7 @@ class ResultsService:
     def _service_counters(self) -> dict[str, int]:
         """The same for all lines."""
         counters = {**self._evidence.counters, **self._record.counters, **self._sockets.counters()}
+        counters["impostors"] = self._inbox.impostors
         if self._plc is not None:
             counters |= {f"plc_{name}": count for name, count in self._plc.counters().items()}
             counters["plc_connected"] = int(not self._plc_trouble)

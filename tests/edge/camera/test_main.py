@@ -33,8 +33,10 @@ from edge.messages import (
     slot_of,
 )
 from edge.plc.registers import LineImage
+from edge.rate_limited_log import RateLimitedLog
 from edge.settings import Settings, load_settings
 from edge.sockets import BEAT_HWM, FRAME_HWM, Socket, Sockets, receive, send
+from edge.speakers import Speakers
 
 if TYPE_CHECKING:
     from tests.edge.camera.conftest import NetworkCamera
@@ -296,9 +298,12 @@ def test_large_frames_are_shared_and_survive_a_killed_camera(
     settings = load_settings(config)
     with Sockets() as sockets:
         endpoint = settings.camera_endpoint("line1")
-        socket = sockets.speaking_subscriber([endpoint], [frame_topic("line1")], FRAME_HWM)
         log = configure_logging("detector")
-        source = FrameSource(socket, {"line1": settings.frames_stem("line1")}, log)
+        cameras = Speakers.subscribed(
+            sockets, {endpoint: [frame_topic("line1")]}, FRAME_HWM, RateLimitedLog(log)
+        )
+        (socket,) = cameras.sockets
+        source = FrameSource(cameras, {"line1": settings.frames_stem("line1")}, log)
         with camera(config) as process:
             frame = next_shared(source, socket)
             process.kill()
@@ -346,8 +351,7 @@ def next_shared(source: FrameSource, socket: Socket) -> Frame:
     for _ in range(MOST_BEFORE_SHARED):
         source.tell()
         assert socket.poll(20_000)
-        parts = source.receive()
-        assert parts is not None
+        ((_, parts),) = source.take(most=1)
         frame = source.frame(decode_frame_header(parts), parts)
         if slot_of(parts) is not None:
             return frame

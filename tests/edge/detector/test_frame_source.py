@@ -18,8 +18,10 @@ from edge.detector.frame_source import FrameSource
 from edge.heart import Heart
 from edge.log_lines import configure_logging
 from edge.messages import Frame, SlotLost, decode_frame_header, frame_topic
+from edge.rate_limited_log import RateLimitedLog
 from edge.ring import FrameRing
 from edge.sockets import FRAME_HWM, Socket, Sockets
+from edge.speakers import Speakers
 
 SIDE = 1024
 BUDGET = 2 * SIDE * SIDE
@@ -41,11 +43,13 @@ class Line:
     def detector(self, *, shared: bool = True, stem: Path | None = None) -> tuple[FrameSource, Socket]:
         """A source that the camera knows of; `stem` is where it looks for slots, if at the wrong place."""
         log = structlog.wrap_logger(structlog.PrintLogger(), processors=[self.events])
-        socket = self.sockets.speaking_subscriber([self.endpoint], [frame_topic("line1")], FRAME_HWM)
-        source = FrameSource(socket, {"line1": stem or self.stem} if shared else {}, log)
+        cameras = Speakers.subscribed(
+            self.sockets, {self.endpoint: [frame_topic("line1")]}, FRAME_HWM, RateLimitedLog(log)
+        )
+        source = FrameSource(cameras, {"line1": stem or self.stem} if shared else {}, log)
         while not self.sink.heard:
             self.sink.wait(10)
-        return source, socket
+        return source, cameras.sockets[0]
 
     def send(self, value: int) -> None:
         """Capture and publish one frame of one grey value."""
@@ -70,8 +74,7 @@ def line(runtime_dir: Path) -> Iterator[Line]:
 
 def next_frame(source: FrameSource, socket: Socket) -> Frame:
     assert socket.poll(10_000)
-    parts = source.receive()
-    assert parts is not None
+    ((_, parts),) = source.take(most=1)
     return source.frame(decode_frame_header(parts), parts)
 
 

@@ -24,8 +24,10 @@ from edge.detector.verdicts import Stamp
 from edge.heart import Heart
 from edge.log_lines import configure_logging
 from edge.messages import Frame, FrameHeader, Part, encode_frame, frame_topic
+from edge.rate_limited_log import RateLimitedLog
 from edge.settings import LineSettings, SyntheticSource
 from edge.sockets import BEAT_HWM, FRAME_HWM, MAP_HWM, Socket, Sockets, receive, send
+from edge.speakers import Speakers
 
 MB = 1_000_000
 ENTERED = ("received", "undecodable", "implausible_seq")
@@ -51,9 +53,10 @@ class Entrance:
         camera = self.sockets.watched_publisher(endpoint, FRAME_HWM)
         sink = FrameSink(camera, Heart("camera", "line1", 1), log)
         rogue = self.unfiltered_publisher(f"ipc://{self.directory}/rogue.sock")
-        frames = self.sockets.speaking_subscriber(
-            [endpoint, f"ipc://{self.directory}/rogue.sock"], [frame_topic("line1")], FRAME_HWM
-        )
+        warnings, asked = RateLimitedLog(log), [frame_topic("line1")]
+        topics = {endpoint: asked, f"ipc://{self.directory}/rogue.sock": asked}
+        cameras = Speakers.subscribed(self.sockets, topics, FRAME_HWM, warnings)
+        (frames,) = cameras.sockets
         lines = {"line1": Line("line1", 1, Stamp("main", 0), history=10)}
         lines["line1"].use(Stamp("main", 0, calibration="c"), self.calibration)
         outlet = Outlet(
@@ -67,7 +70,7 @@ class Entrance:
             source=SyntheticSource(kind="synthetic"), prompts="x", overload=overload, frame_buffer_mb=1
         )
         queues = FrameQueues({"line1": LineQueue(capacity=10, overload=overload)})
-        inlet = Inlet(FrameSource(frames, {}, log), lines, {"line1": settings}, queues, outlet, log)
+        inlet = Inlet(FrameSource(cameras, {}, log), lines, {"line1": settings}, queues, outlet, log)
         while not sink.heard:
             sink.wait(10)
         assert rogue.poll(10_000)
@@ -76,10 +79,10 @@ class Entrance:
         counters = lines["line1"].heart.counters
         for number, parts in enumerate(junk, start=1):
             send(rogue, parts)
-            while inlet.strays + sum(counters[name] for name in ENTERED) < number:
+            while cameras.strays + sum(counters[name] for name in ENTERED) < number:
                 assert frames.poll(10_000)
                 inlet.take()
-        counters["strays"] = inlet.strays
+        counters["strays"] = cameras.strays
         for number, size in enumerate(sizes, start=1):
             sink.take(Captured(np.zeros((size // 1000, 1000, 1), np.uint8), "grey"))
             while counters["received"] < number:
