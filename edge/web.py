@@ -6,9 +6,11 @@ work loop, and a loop that is stuck is told by a page that still answers.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +21,6 @@ from socketserver import TCPServer
 from threading import BoundedSemaphore
 from types import TracebackType
 from typing import Self, TypeAlias
-from urllib.parse import urlsplit
 
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -34,6 +35,7 @@ from edge.metric_samples import ServiceCollector
 
 _MOST_AT_ONCE = 8
 _TIMEOUT_S = 5.0
+_LONGEST_S = 10.0  # whole requests, also of one who sends a byte now and then
 _LOOKS_FOR_STOP_S = 0.1
 _PLAIN = "text/plain; charset=utf-8"
 
@@ -107,7 +109,7 @@ def routes(service: ServiceName, health: Health) -> Mapping[str, Route]:
     ProcessCollector(registry=registry)
 
     def metrics(accept: str) -> Page:
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = _encoder(accept)
         return Page(HTTPStatus.OK, encode(registry), content_type)
 
     return {
@@ -115,6 +117,14 @@ def routes(service: ServiceName, health: Health) -> Mapping[str, Route]:
         "/healthz": lambda accept: _said(health.is_alive, [f"work loop silent {health.silence_s:.1f} s"]),
         "/readyz": lambda accept: _said(health.is_ready, health.lines()),
     }
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """Of the format that the reader prefers; the plain one where it says so in a way that is none."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # of a version that is no number
+        return choose_encoder("")
 
 
 def _said(holds: bool, lines: Iterable[str]) -> Page:
@@ -140,12 +150,15 @@ class _Server(ThreadingHTTPServer):
     """At most so many requests at once, each of bounded length and patience; one more is hung up on."""
 
     daemon_threads = True
+    # TCP tries again after a second only where there is no room to wait.
+    request_queue_size = 4 * _MOST_AT_ONCE
 
     def __init__(self, address: Address, log: structlog.stdlib.BoundLogger) -> None:
         self.address_family = address.family
         self.routes: Mapping[str, Route] = {}
         self._log = log
         self._slots = BoundedSemaphore(_MOST_AT_ONCE)
+        self._since_s: dict[_Request, float] = {}  # of the requests that are being answered
         self._serving = False
         super().__init__((address.host, address.port), _Handler)
 
@@ -171,11 +184,12 @@ class _Server(ThreadingHTTPServer):
         if not self._slots.acquire(blocking=False):
             self.shutdown_request(request)
             return
+        self._since_s[request] = time.monotonic()
         try:
             super().process_request(request, client_address)
         except BaseException:
             # No thread could be started to give it back.
-            self._slots.release()
+            self._give_back(request)
             raise
 
     def process_request_thread(self, request: _Request, client_address: object) -> None:
@@ -183,7 +197,19 @@ class _Server(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._slots.release()
+            self._give_back(request)
+
+    def service_actions(self) -> None:
+        """Hang up on those that take too long; called some times a second."""
+        oldest_s = time.monotonic() - _LONGEST_S
+        for request, since_s in self._since_s.copy().items():
+            if since_s < oldest_s and isinstance(request, socket.socket):
+                with contextlib.suppress(OSError):  # gone by itself
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def _give_back(self, request: _Request) -> None:
+        del self._since_s[request]
+        self._slots.release()
 
     def handle_error(self, request: _Request, client_address: object) -> None:
         """A reader that hung up is no event of the line; everything else is a bug of these pages."""
@@ -201,7 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer one request."""
-        route = self.server.routes.get(urlsplit(self.path).path)
+        route = self.server.routes.get(self.path.partition("?")[0])
         if route is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return

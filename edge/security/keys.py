@@ -9,6 +9,7 @@ The keys are ZeroMQ's own (CURVE, https://rfc.zeromq.org/spec/25), made by `zmq.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -126,17 +127,20 @@ class KeyDirectory:
         return certificate
 
     def certificates(self) -> list[Certificate]:
-        """All that are in force, by name; not one that was revoked, though its file was copied here again.
+        """All that are in force, by name; not one that was revoked, though its file was copied here again,
+        by its name or by another.
 
         Raises:
-            BadInput: the directory is not there, cannot be read or may be written by everybody, or one of its
-                files is damaged.
+            BadInput: the directory is not there or cannot be read, it or one of its files may be written by
+                everybody, or a file is damaged.
         """
         files = self._names()
-        self._require_trusted()
+        _require_trusted(self.path, "anyone may add keys; make it 0750")
         found = (name.removesuffix(_PUBLIC) for name in files if name.endswith(_PUBLIC))
-        in_force = sorted(name for name in found if f"{name}{_REVOKED}" not in files)
-        return [_read(self._file(name, _PUBLIC)) for name in in_force]
+        names = sorted(name for name in found if f"{name}{_REVOKED}" not in files)
+        in_force = [_read(self._file(name, _PUBLIC)) for name in names]
+        revoked = self._revoked_keys()
+        return [certificate for certificate in in_force if certificate.public not in revoked]
 
     def revoked(self) -> list[str]:
         """The names that are let in no more."""
@@ -214,18 +218,27 @@ class KeyDirectory:
             if f"{name}{suffix}" in files:
                 raise BadInput(self._file(name, suffix), "", None, "is there already; choose another name")
 
-    def _require_trusted(self) -> None:
-        mode = self.path.stat().st_mode
-        if mode & _OTHERS_MAY_WRITE:
-            raise BadInput(
-                self.path, "", None, f"has mode {stat.S_IMODE(mode):04o}: anyone may add keys; make it 0750"
-            )
+    def _revoked_keys(self) -> set[str]:
+        """The public keys themselves; of a file that is damaged the name alone counts."""
+        keys: set[str] = set()
+        for name in self.revoked():
+            with contextlib.suppress(BadInput):
+                keys.add(str(read_toml(self._file(name, _REVOKED)).get("public")))
+        return keys
 
     def _file(self, name: str, suffix: str) -> Path:
         return self.path / f"{name}{suffix}"
 
 
+def _require_trusted(path: Path, danger: str) -> None:
+    mode = path.stat().st_mode
+    if mode & _OTHERS_MAY_WRITE:
+        raise BadInput(path, "", None, f"has mode {stat.S_IMODE(mode):04o}: {danger}")
+
+
 def _read(path: Path) -> Certificate:
+    with reading(path):
+        _require_trusted(path, "anyone may put a key of his own there; make it 0640")
     try:
         certificate = Certificate.model_validate(read_toml(path))
     except ValidationError as error:

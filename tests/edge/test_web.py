@@ -10,7 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -118,6 +118,55 @@ def test_readers_that_say_nothing_do_not_add_up(lifecycle: Lifecycle, get_page: 
                 continue
             break
     assert status == 200
+
+
+def test_readers_that_say_little_are_hung_up_on(
+    lifecycle: Lifecycle, get_page: GetPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then is no silence, and would hold a place for ever."""
+    monkeypatch.setattr("edge.web._LONGEST_S", 0.3)
+    lifecycle.alive()
+    with served(Health([heart()], lifecycle, stuck_after_s=60)) as port, ExitStack() as stack:
+        places = [("127.0.0.1", port)] * 8
+        drips = [stack.enter_context(closing(socket.create_connection(place))) for place in places]
+        while drips:
+            drips = [each for each in drips if takes_a_byte(each)]
+        assert get_page(port, "/healthz")[0] == 200
+
+
+def takes_a_byte(connection: socket.socket) -> bool:
+    """Whether somebody is still there and waits for more."""
+    connection.settimeout(0.02)
+    try:
+        connection.sendall(b"G")
+        return connection.recv(1) != b""
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "status"),
+    [
+        ("http://[", "", b"404"),
+        ("//[/metrics", "", b"404"),
+        ("/metrics", "application/openmetrics-text; version=x.y", b"200"),
+        ("/metrics", "application/openmetrics-text; version=1..0;;=", b"200"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_answered(
+    lifecycle: Lifecycle, path: str, accept: str, status: bytes
+) -> None:
+    """And fills no log: whoever reaches the page could send thousands."""
+    with (
+        capture_logs() as logs,
+        served(Health([heart()], lifecycle)) as port,
+        closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as reader,
+    ):
+        reader.sendall(f"GET {path} HTTP/1.0\r\nAccept: {accept}\r\n\r\n".encode())
+        assert reader.makefile("rb").readline().split()[1] == status
+    assert logs == []
 
 
 def test_a_machine_out_of_threads_is_got_over(

@@ -112,6 +112,21 @@ def test_directory_that_everybody_may_write_is_refused(keys: KeyDirectory) -> No
         keys.certificates()
 
 
+def test_certificate_that_everybody_may_write_is_refused(keys: KeyDirectory) -> None:
+    """Whoever may write it may put a key of his own into it, though the directory is closed."""
+    (keys.path / "camera-1.pub").chmod(0o646)
+    with pytest.raises(BadInput, match=r"camera-1\.pub: has mode 0646: anyone may put a key"):
+        keys.certificates()
+
+
+def test_revoked_key_that_is_copied_here_again_by_another_name_is_let_in_no_more(keys: KeyDirectory) -> None:
+    """What was stolen is the key, not its name."""
+    content = (keys.path / "camera-1.pub").read_text()
+    keys.revoke("camera-1")
+    (keys.path / "camera-2.pub").write_text(content.replace("camera-1", "camera-2"))
+    assert keys.certificates() == []
+
+
 def test_revoked_key_is_let_in_no_more_and_its_name_not_given_again(keys: KeyDirectory) -> None:
     """Its secret is gone from this host, too."""
     keys.revoke("camera-1")
