@@ -75,7 +75,7 @@ class Backbone:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.device = device_named(settings.device)
-        self.dtype = dtype_for(settings.precision, self.device)
+        self.dtype = dtype_for(settings.precision, self.device, model.half)
         self.settings = settings
         self._model = model
         self._clip = model.clip.requires_grad_(False).to(self.device)

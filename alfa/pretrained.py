@@ -74,6 +74,8 @@ class ClipModel:
         mean: per channel, in [0, 1].
         std: per channel, in [0, 1].
         patch_head: for text-aligned patch tokens, where the model has them.
+        half: the 16-bit format for its image tower on a GPU: float16 where its weights are stored so, else
+            bfloat16, which is rougher but overflows no sooner than float32.
     """
 
     clip: Any
@@ -83,6 +85,7 @@ class ClipModel:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     patch_head: PatchHead | None = None
+    half: torch.dtype = torch.bfloat16
 
     def token_counts(self, prompts: Sequence[str]) -> list[int]:
         """Tokens of each prompt, start and end tokens included, before any cut."""
@@ -144,6 +147,7 @@ def open_directory(directory: Path) -> ClipModel:
         mean=tuple(config["preprocess_cfg"]["mean"]),
         std=tuple(config["preprocess_cfg"]["std"]),
         patch_head=patch_head,
+        half=_half_of(image_file),
     )
 
 
@@ -339,6 +343,14 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise _unusable(path, error) from error
     return {name: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()}
+
+
+def _half_of(path: Path) -> torch.dtype:
+    """The 16-bit format of a tower: float16 where all of it is stored so."""
+    with safetensors.safe_open(path, framework="pt") as stored:
+        names = stored.keys()
+        in_float16 = all(stored.get_slice(name).get_dtype() == "F16" for name in names)
+    return torch.float16 if in_float16 else torch.bfloat16
 
 
 def _fill(module: nn.Module, path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -2,7 +2,8 @@
 
 python -m benchmarks.agreement --data DIR --change precision=bf16 [--limit N] [--config FILE]
 
-Each side holds a threshold of its own: a calibration is bound to the setting that it was made under.
+Each side holds a threshold of its own: a calibration is bound to the setting that it was made under. Where
+the config leaves the precision to the machine, both sides start from float32: else bf16 would meet itself.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def agreement(
     config: ConfigOption = None,
 ) -> None:
     """Scores and verdicts before and after a change of one setting."""
-    settings = load_model_settings(config)
+    settings = start(load_model_settings(config))
     sides = [_side(settings), _side(changed(settings, change))]
     datasets = [dataset.limited(limit) for dataset in find_datasets(data)]
     prompts = choose_prompts([dataset.name for dataset in datasets], [], PROMPTS_DIRECTORY)
@@ -112,6 +113,11 @@ def agreement(
         good = np.array([not image.abnormal for image in dataset.test])
         found[dataset.name] = Agreement.of(before, after, good)
     Console(width=120).print(_table(change, found))
+
+
+def start(settings: ModelSettings) -> ModelSettings:
+    """What is changed: the settings, in float32 where they leave the precision to the machine."""
+    return settings.model_copy(update={"precision": "fp32"}) if settings.precision == "auto" else settings
 
 
 def changed(settings: ModelSettings, change: str) -> ModelSettings:

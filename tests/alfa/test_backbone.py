@@ -20,9 +20,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from alfa.backbone import Backbone
+from alfa.device import dtype_for
 from alfa.errors import BadInput, Fault
 from alfa.features import ImageFeatures
 from alfa.files import file_hash
+from alfa.pretrained import open_directory
 from alfa.settings import ModelSettings
 from alfa.windows import Grid
 
@@ -240,6 +242,20 @@ def test_bfloat16_gives_nearly_the_same_directions(tiny_settings: ModelSettings)
     for ours, theirs in pairs:
         assert theirs.dtype == torch.float32
         assert functional.cosine_similarity(ours, theirs, dim=-1).min() > 0.99
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_a_gpu_takes_the_models_own_half_format_unless_told_otherwise(half: torch.dtype) -> None:
+    """`auto` leaves it to the model, and a format that is named is that format."""
+    gpu = torch.device("cuda")
+    assert dtype_for("auto", gpu, half) == half
+    assert dtype_for("fp32", gpu, half) == torch.float32
+    assert dtype_for("bf16", gpu, half) == torch.bfloat16
+
+
+def test_a_processor_never_takes_float16_by_itself() -> None:
+    """Whatever the model is stored in; without instructions for it, it is slower than float32."""
+    assert dtype_for("auto", torch.device("cpu"), torch.float16) in (torch.bfloat16, torch.float32)
 
 
 @torch.inference_mode()
@@ -561,6 +577,13 @@ def test_a_directorys_hash_names_both_files(directory: Path) -> None:
     assert second.weights_hash == file_hash(
         directory / "image_tower.safetensors", directory / "text_tower.safetensors"
     )
+
+
+def test_a_towers_half_format_is_the_one_that_it_is_stored_in(directory: Path) -> None:
+    """One tensor beyond it, and nothing is known of float16's range: bfloat16 then."""
+    assert open_directory(directory).half == torch.float16
+    _change(directory / "image_tower.safetensors", {"norm.weight": torch.ones(32)})
+    assert open_directory(directory).half == torch.bfloat16
 
 
 def test_the_preprocessing_hash_follows_size_and_statistics(directory: Path) -> None:

@@ -32,7 +32,7 @@ def launched(tiny_settings: ModelSettings) -> Backbone:
     return Backbone.load(tiny_settings.model_copy(update={"device": "cuda", "cuda_graphs": False}))
 
 
-@pytest.fixture(scope="module", params=["bf16", "fp32"])
+@pytest.fixture(scope="module", params=["auto", "bf16", "fp32"])
 def alfa_mini(request: pytest.FixtureRequest) -> Backbone:
     """The shipped model on the GPU, which has a patch head and middle blocks."""
     return Backbone.load(ModelSettings(device="cuda", precision=request.param))

@@ -7,7 +7,7 @@ import pytest
 
 from alfa.errors import BadInput
 from alfa.settings import ModelSettings
-from benchmarks.agreement import Agreement, changed, together
+from benchmarks.agreement import Agreement, changed, start, together
 
 
 def test_differences_and_verdicts_are_those_of_hand() -> None:
@@ -23,6 +23,12 @@ def test_differences_and_verdicts_are_those_of_hand() -> None:
 def test_sets_count_by_their_images() -> None:
     """The mean of all is that of images, not of sets."""
     assert together([Agreement(1, 0.4, 0.4, 1), Agreement(3, 0.0, 0.0, 0)]) == Agreement(4, 0.1, 0.4, 1)
+
+
+def test_a_comparison_starts_from_float32_where_the_machine_would_choose() -> None:
+    """Else bf16 meets itself on a processor that has it; a precision that is named stays."""
+    assert start(ModelSettings()).precision == "fp32"
+    assert start(ModelSettings(precision="fp16")).precision == "fp16"
 
 
 def test_a_setting_is_changed_by_name() -> None:
