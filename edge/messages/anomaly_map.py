@@ -1,9 +1,11 @@
 """Where a judged image is anomalous, and that image, detector -> results and every subscriber.
 
-part 0   map/{line}/
-part 1   msgpack MapHeader
-part 2   the map: height x width float16, little-endian, row by row; empty where there is none
-part 3   the judged image as JPEG, or empty
+    part 0   map/{line}/
+    part 1   msgpack MapHeader
+    part 2   the map: height x width float16, little-endian, row by row; empty where there is none
+    part 3   the judged image as JPEG, or empty
+
+Maps have a socket of their own, on which fewer may wait than verdicts (`edge.sockets`).
 """
 
 from __future__ import annotations

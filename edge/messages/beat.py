@@ -1,7 +1,9 @@
 """What a service says of itself twice a second, for each line; camera, detector, results -> everybody.
 
-part 0   beat/{service}/{line}/     service: camera, detector or results
-part 1   msgpack Beat
+    part 0   beat/{service}/{line}/     service: camera, detector or results
+    part 1   msgpack Beat
+
+Who hears none for `results.lost_after_ms` takes the service for lost.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """The verdicts that a detector still holds, for a results service that was away.
 
-part 0   replay/{line}/          results -> detector
-part 1   msgpack ReplayRequest
+    part 0   replay/{line}/          results -> detector
+    part 1   msgpack ReplayRequest
 
-part 0   replay/{line}/          detector -> results
-part 1.. msgpack Verdict         one part a verdict, oldest first; none where nothing is held
+    part 0   replay/{line}/          detector -> results
+    part 1.. msgpack Verdict         one part a verdict, oldest first; none where nothing is held
+
+The verdicts are packed as they were when they were published.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """A frame whose pixels lie in shared memory (`edge.ring`), and the lease that lends them.
 
-part 0   frame/{line}/          camera -> detector
-part 1   msgpack FrameHeader
-part 2   empty
-part 3   msgpack SlotRef        where the pixels lie
+    part 0   frame/{line}/          camera -> detector
+    part 1   msgpack FrameHeader
+    part 2   empty
+    part 3   msgpack SlotRef        where the pixels lie
 
-part 0   lease/{line}/          detector -> camera
-part 1   msgpack Lease          what the detector still reads
+    part 0   lease/{line}/          detector -> camera
+    part 1   msgpack Lease          what the detector still reads
+
+Part 2 is empty: a reader that knows no slots sees another number of parts, and never an empty picture.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """The one answer that a captured part gets, detector -> results and every subscriber.
 
-part 0   verdict/{line}/
-part 1   msgpack Verdict
+    part 0   verdict/{line}/
+    part 1   msgpack Verdict
+
+OK, NG or FAULT: what the verdict says of itself must agree, or it is refused.
 """
 
 from __future__ import annotations
