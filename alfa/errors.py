@@ -41,7 +41,7 @@ class BadInput(AlfaError):
         subject = f"{self.where}: {self.key}" if self.key else self.where
         if self.value is not None:
             subject = f"{subject} = {_shortened(self.value)}"
-        return _printable(f"{subject}: {self.advice}")
+        return printable(f"{subject}: {self.advice}")
 
 
 class Fault(AlfaError):
@@ -71,8 +71,8 @@ def cause(error: BaseException, secret: str = "") -> str:
     return _cut(" ".join(message.split()) or type(error).__name__, _LONGEST_CAUSE_SHOWN)
 
 
-def _printable(text: str) -> str:
-    """Names and keys come from outside: a line break or a terminal's control code in one is only shown."""
+def printable(text: str) -> str:
+    """Text from outside for a terminal: a line break or a control code in it is shown, not obeyed."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 

@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
+from alfa.errors import printable
 from edge.detector.stage_times import STAGES, mean_ms
 from edge.messages import Beat, Result, ServiceState, Verdict
 
@@ -114,12 +115,12 @@ def _verdicts_table(watched: Watched) -> Table:
             verdict.line,
             str(verdict.seq),
             # Text: part ids and descriptors are not console markup.
-            Text(verdict.part_id),
+            Text(printable(verdict.part_id)),
             Text(verdict.result, _STYLES[verdict.result]),
             _number(verdict.score),
             _number(verdict.threshold) + (" *" if _uncalibrated(verdict) else ""),
             f"{verdict.timings.total:.0f}",
-            Text(_why(verdict), overflow="ellipsis", no_wrap=True),
+            Text(printable(_why(verdict)), overflow="ellipsis", no_wrap=True),
         )
     if any(_uncalibrated(verdict) for verdict in watched.newest):
         table.caption = "* not calibrated"
@@ -133,7 +134,7 @@ def _state(beat: tuple[Beat, float] | None, now_s: float) -> Text:
     said, at_s = beat
     if now_s - at_s > _SILENT_AFTER_S:
         return Text(f"silent {now_s - at_s:.0f} s", "bold red")
-    text = f"{said.state} {said.last_error}".strip()
+    text = printable(f"{said.state} {said.last_error}".strip())
     return Text(text, _STATE_STYLES.get(said.state, "yellow") if not said.last_error else "bold red")
 
 

@@ -144,6 +144,17 @@ def test_markup_in_a_descriptor_is_shown_as_it_is() -> None:
     assert "[/oops]" in shown(watched)
 
 
+@pytest.mark.parametrize("control", ["\x1b", "\x9b", "\r", "\x07"])
+def test_what_a_sender_wrote_does_not_drive_the_terminal(control: str) -> None:
+    """A part id, a detail or an error with a terminal's codes could paint over an NG: they are shown."""
+    watched, text = Watched(("line1",)), f"a{control}[2Jb"
+    watched.take(Verdict("line1", 1, 0, text, Result.FAULT, FaultReason.MODEL_ERROR, detail=text), now_s=0)
+    watched.take(beat(ServiceState.FAULT, error=text), now_s=0)
+    seen = shown(watched)
+    assert control not in seen
+    assert seen.count(f"a{control!r}[2Jb".replace("'", "")) == 3
+
+
 def test_watching_ends_after_the_asked_number_of_verdicts(write_config: WriteConfig) -> None:
     """A real process hears real topics: two verdicts, two lines, exit 0; beats are no verdicts."""
     config = write_config()
