@@ -33,8 +33,9 @@ _ZAP_VERSION = b"1.0"
 _ZAP_FRAMES = 7  # version, request, domain, address, identity, mechanism, and the one credential of CURVE
 _POLL_MS = 500
 _STOP_S = 5.0
-# Of one host at one door, so that a single caller cannot take all the descriptors that the process may have.
-MOST_CALLERS_OF_A_HOST = 32
+# At one door, of one host and in all: strangers, of however many addresses, cannot take all the descriptors
+# that the process may have (of 1024 as a rule, and each caller takes two).
+MOST_CALLERS_OF_A_HOST, MOST_CALLERS = 32, 128
 # The log tells hosts apart, but not without end.
 _MOST_HOSTS_TOLD = 256
 _FAILED: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -242,7 +243,7 @@ class Guard:
         except OSError:
             return  # gone before it said anything: its end is told next
         watch.callers[descriptor] = caller = _Caller(connection, host, port)
-        if watch.callers_of(host) > MOST_CALLERS_OF_A_HOST:
+        if watch.callers_of(host) > MOST_CALLERS_OF_A_HOST or len(watch.callers) > MOST_CALLERS:
             caller.told = True
             self._refuse(watch.door, "too many connections", host, port)
             _hang_up(caller)

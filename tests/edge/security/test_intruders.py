@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,27 @@ def test_one_host_cannot_take_every_connection(plant: Plant) -> None:
     finally:
         for caller in callers:
             caller.close()
+
+
+def test_many_hosts_cannot_take_every_connection(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host of many addresses is many hosts; whoever was there before stays."""
+    monkeypatch.setattr("edge.security.guard.MOST_CALLERS", 5)
+    cameras, detectors = plant.sockets(Role.CAMERA, "a"), plant.sockets(Role.DETECTOR, "main")
+    camera = cameras.watched_publisher(plant.frames, 16)
+    detector = detectors.speaking_subscriber([plant.frames], [FRAME_A], 16)
+    assert camera.poll(10_000)
+    address = ("127.0.0.1", int(plant.frames.rpartition(":")[2]))
+    with ExitStack() as stack:
+        callers = [
+            stack.enter_context(socket.create_connection(address, source_address=(f"127.0.1.{host}", 0)))
+            for host in range(1, 6)
+        ]
+        # The detector has one of the five, so the last is one too many.
+        while callers[-1].recv(100):
+            pass
+        assert cameras.counters()["peers_refused"] == 1
+        send(camera, [FRAME_A, b"x"])
+        assert taken(detector, wait_ms=500) == [[FRAME_A, b"x"]]
 
 
 def test_revoked_key_is_cut_off_and_others_come_back(plant: Plant) -> None:
