@@ -59,7 +59,7 @@ test: style examples  ## lint, types and all tests
 # Most tests wait for processes and sockets: four at a time keep two cores busy, with mypy beside them. What it
 # says comes after what they say.
 	@mkdir -p build
-	@nice $(BIN)/mypy >build/mypy.log 2>&1 & types=$$!; \
+	@nice -n 5 $(BIN)/mypy >build/mypy.log 2>&1 & types=$$!; \
 	$(BIN)/pytest --numprocesses 4 --dist worksteal; tests=$$?; \
 	wait $$types; types=$$?; \
 	cat build/mypy.log; exit $$((tests | types))
