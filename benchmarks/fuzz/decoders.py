@@ -264,7 +264,7 @@ def _shared_frame(directory: Path, message: Message) -> Frame:
 
 def _lease(directory: Path, message: Message) -> Lease:
     lease = decode_lease(list(message))
-    ring = FrameRing(directory / "lent", budget=1)
+    ring = FrameRing(directory / "lent", budget_bytes=1)
     ring.follow(lease)
     ring.close()
     return lease

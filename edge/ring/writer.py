@@ -24,16 +24,16 @@ class FrameRing:
 
     Args:
         stem: from `ring_stem`; slots that an earlier process left there are removed.
-        budget: bytes that the slots may have together.
+        budget_bytes: that the slots may have together.
 
     Attributes:
         refusal: why the last slot that was wanted could not be made, such as a full tmpfs; empty if it could.
             Of what an earlier process left and cannot be removed it stays, and no slot is ever made.
     """
 
-    def __init__(self, stem: Path, budget: int) -> None:
+    def __init__(self, stem: Path, budget_bytes: int) -> None:
         self._stem = stem
-        self._budget = budget
+        self._budget_bytes = budget_bytes
         self._holder = 0
         self._ring = fresh_id()
         self._size = 0
@@ -116,7 +116,7 @@ class FrameRing:
             if not slot.stamp:
                 return index
         count = len(self._slots)
-        if count == MAX_SLOTS or (count + 1) * self._size > self._budget:
+        if count == MAX_SLOTS or (count + 1) * self._size > self._budget_bytes:
             return None
         return count if self._add_slot() else None
 
