@@ -108,6 +108,30 @@ class Inspector:
         return [inspections[position] for position in range(len(images))]
 
 
+@torch.inference_mode()
+def judge(
+    features: ImageFeatures, recipe: Recipe, settings: ModelSettings, sizes: Sequence[tuple[int, int]]
+) -> list[Inspection]:
+    """Judge a batch of encoded images of one line; pure.
+
+    Args:
+        features: of B images.
+        recipe: the line's prompts, bank and calibration.
+        settings: the method's numbers.
+        sizes: (height, width) of each image as captured.
+    """
+    scores = score(features, recipe, settings)
+    map_size = (features.grid.rows * recipe.patch_size, features.grid.cols * recipe.patch_size)
+    results = _to_host(
+        scores=torch.stack([scores.image, scores.s_global, scores.s_local_max], dim=1),
+        maps=to_pixels(scores.patch_map, features.grid, map_size).half(),
+        descriptors=features.image @ recipe.text.descriptors.T,
+        adapted=scores.adapted,
+        finite=_finite(features),
+    )
+    return [_inspection(results, index, recipe, size) for index, size in enumerate(sizes)]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
     """The method's numbers of a batch of B images.
@@ -147,30 +171,6 @@ def score(features: ImageFeatures, recipe: Recipe, settings: ModelSettings) -> S
     patch_map = _patch_map(features, adapted, recipe, settings)
     s_local_max = highest(patch_map, settings.top_share)
     return Scores(image_score(s_global, s_local_max), s_global, s_local_max, patch_map, adapted)
-
-
-@torch.inference_mode()
-def judge(
-    features: ImageFeatures, recipe: Recipe, settings: ModelSettings, sizes: Sequence[tuple[int, int]]
-) -> list[Inspection]:
-    """Judge a batch of encoded images of one line; pure.
-
-    Args:
-        features: of B images.
-        recipe: the line's prompts, bank and calibration.
-        settings: the method's numbers.
-        sizes: (height, width) of each image as captured.
-    """
-    scores = score(features, recipe, settings)
-    map_size = (features.grid.rows * recipe.patch_size, features.grid.cols * recipe.patch_size)
-    results = _to_host(
-        scores=torch.stack([scores.image, scores.s_global, scores.s_local_max], dim=1),
-        maps=to_pixels(scores.patch_map, features.grid, map_size).half(),
-        descriptors=features.image @ recipe.text.descriptors.T,
-        adapted=scores.adapted,
-        finite=_finite(features),
-    )
-    return [_inspection(results, index, recipe, size) for index, size in enumerate(sizes)]
 
 
 def _patch_map(
