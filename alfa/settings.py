@@ -44,7 +44,11 @@ class ModelSettings(Table):
         "", description="open_clip tag or local weights file; empty for alfa-mini or random weights"
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="numeric format")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="numeric format of the image tower; auto: 16 bits where the device multiplies them fast, "
+        "on a GPU fp16 for alfa-mini and bf16 for other models (docs/performance.md)",
+    )
     resolution: int = Field(
         0, ge=0, le=2048, description="side in pixels of a square image; 0 is the model's own"
     )
