@@ -172,12 +172,14 @@ def test_lost_camera_is_a_fault_in_the_beat(
     )
     with Sockets() as sockets, camera(config) as process:
         listener = sockets.subscriber([load_settings(config).camera_endpoint("line1")], [b"beat/"], 1000)
-        while (beat := decode_beat(receive_within(listener, 20))).state is not ServiceState.FAULT:
+        # A beat may find the camera lost before its last images are parts.
+        while (beat := decode_beat(receive_within(listener, 20))).state is not ServiceState.FAULT or (
+            beat.counters["captured"] < 4
+        ):
             pass
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     assert "lost" in beat.last_error
-    assert beat.counters["captured"] >= 4
 
 
 def device_line(device: str, keys: str = "") -> str:
