@@ -46,6 +46,12 @@ def test_a_box_without_nvidia_needs_no_gpu_unit() -> None:
     assert values("alfa-gpu.service", "ConditionPathExists") == ["/usr/bin/nvidia-modprobe"]
 
 
+@pytest.mark.parametrize("key", ["ProtectClock", "PrivateDevices", "DevicePolicy", "DeviceAllow"])
+def test_the_gpu_unit_may_make_and_open_devices(key: str) -> None:
+    """Each of these, ProtectClock in older systemd, leaves it no device but those named."""
+    assert values("alfa-gpu.service", key) == []
+
+
 @pytest.mark.parametrize("unit", sorted(path.name for path in UNITS.glob("alfa*.service")))
 def test_every_unit_leaves_with_the_product(unit: str) -> None:
     """The installer takes all; what it removes is named one by one."""
