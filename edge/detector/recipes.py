@@ -65,9 +65,9 @@ def check_files(config: Path, settings: Settings, detector: str) -> None:
 def load(settings: Settings, detector: str) -> Loaded:
     """Load the model and the recipes of the detector's lines, and run both before the first part comes.
 
-    The model is run in its own shape, and each recipe on one image and on a full batch: kernels are chosen
-    and caches filled. An image of another shape still pays for its positions and window layout once; which
-    shapes come, only the cameras know.
+    The model is run in its own shape, on a GPU with a full batch too, and each recipe on one image and on a
+    full batch: kernels are chosen, caches filled and memory taken. An image of another shape still pays for
+    its positions and window layout once; which shapes come, only the cameras know.
 
     Raises:
         BadInput: a file is missing, damaged, or made for another model, prompt set or bank.
@@ -112,11 +112,15 @@ def _load_recipes(
 def _probe(backbone: Backbone, max_batch: int) -> ImageFeatures:
     """Also the model's first passes, which cost more than those after them; no part should wait for that."""
     plain = np.full((*backbone.image_size, 3), _PROBE_GREY, np.uint8)
-    # On a GPU each number of images is a recording of its own (alfa/cuda_graphs.py). On a processor the first
-    # batch costs no more than the next, and a detector that starts again should not pay for eight images.
-    for images in range(2, max_batch + 1) if backbone.records else ():
-        backbone.encode([plain] * images)
-    return backbone.encode([plain])[0][1].select([0] * max_batch)
+    # One image first: only so many shapes are recorded, and most parts come alone.
+    [(_, one)] = backbone.encode([plain])
+    # On a GPU each number of images is a recording of its own (alfa/cuda_graphs.py); without them a full
+    # batch takes its memory now. On a processor the first batch costs no more than the next, and a detector
+    # that starts again should not pay for eight images.
+    if backbone.device.type == "cuda":
+        for images in range(2 if backbone.records else max_batch, max_batch + 1):
+            backbone.encode([plain] * images)
+    return one.select([0] * max_batch)
 
 
 def _try(recipe: Recipe, probe: ImageFeatures, settings: ModelSettings, size: tuple[int, int]) -> None:
