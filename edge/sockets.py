@@ -1,13 +1,14 @@
 """Every ZeroMQ socket of the line is made here: kind, high-water marks, limits, who binds.
 
-    camera    XPUB binds     frame/, beat/camera/        -> detector, results (XSUB; beats only)
+    camera    XPUB binds     frame/, beat/camera/        -> detector; results, edge-watch: beats only
               the same way up: lease/                    <- detector
-    detector  PUB  binds     verdict/, beat/detector/    -> results, edge-watch, anyone (SUB)
-    detector  PUB  binds     map/                        -> results, anyone (SUB)
+    detector  PUB  binds     verdict/, beat/detector/    -> results, edge-watch, anyone
+    detector  PUB  binds     map/                        -> results, anyone
     detector  ROUTER binds   replay/                     <- results (DEALER), any late subscriber
     results   PUB  binds     beat/results/               -> anyone
 
-Endpoints are ipc, or TCP with keys (`edge.security`).
+Our own services subscribe by XSUB (`edge.speakers`), anyone else by SUB. Endpoints are ipc, or TCP with keys
+(`edge.security`).
 
 Maps have a socket of their own: a high-water mark counts messages, and as many pictures as verdicts may wait
 for a slow subscriber would be gigabytes. Options are set before bind or connect, as most of them count only
