@@ -38,7 +38,7 @@ class Pair:
         self.speakers = Speakers(speakers, RateLimitedLog(structlog.stdlib.get_logger()))
 
     def sent(self, name: str, *messages: bytes) -> None:
-        """Publish messages of a topic alone; returns when the last one has arrived."""
+        """Publish messages of a topic alone; returns when the first one has arrived."""
         for message in messages:
             send(self.publishers[name], [message])
         assert self.speakers.sockets["ab".index(name)].poll(10_000)
@@ -114,8 +114,12 @@ def test_the_first_turn_goes_round(pair: Pair) -> None:
 def test_impostors_count_as_taken(pair: Pair) -> None:
     """Whoever floods does not hold up the loop."""
     pair.sent("a", *[b"frame/b/"] * 100)
-    assert pair.taken(most=10) == []
-    assert pair.speakers.impostors <= 10
+    looks = 0
+    while pair.speakers.impostors < 100:
+        assert any(socket.poll(10_000) for socket in pair.speakers.sockets)
+        assert pair.taken(most=10) == []
+        looks += 1
+    assert looks >= 10
 
 
 def test_those_of_this_box_alone_are_spoken_to(pair: Pair, receive_within: Callable[..., list[Part]]) -> None:
