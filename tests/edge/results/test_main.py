@@ -99,14 +99,14 @@ def test_heartbeat_stops_with_the_process(write_config: Callable[..., Path], plc
         process.send_signal(signal.SIGSTOP)
         # What was under way when it froze has arrived when two looks are the same.
         before = plc.image()
-        while (now_s := plc.image()) != before:
-            before = now_s
+        while (now := plc.image()) != before:
+            before = now
         written = len(plc.history())
         for _ in range(50):
-            assert plc.image().heartbeat == now_s.heartbeat
+            assert plc.image().heartbeat == now.heartbeat
         assert len(plc.history()) == written
         process.send_signal(signal.SIGCONT)
-        plc.wait_for(lambda image: image.heartbeat != now_s.heartbeat)
+        plc.wait_for(lambda image: image.heartbeat != now.heartbeat)
 
 
 NEWER = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 99; CREATE TABLE verdicts (id);"
