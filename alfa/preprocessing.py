@@ -24,7 +24,7 @@ from alfa.shrinking import shrunk
 from alfa.windows import Grid
 
 # Part of the hash: a bank made with another way of resizing must not fit.
-_RESIZE = "area when shrinking, halved first while four times too large, else cubic"
+_RESIZE = "area when shrinking, halved first while six times too large, else cubic"
 # A part longer than this many times its width is squashed after all: fewer rows of patches show nothing.
 _FEWEST_ROWS = 4
 # One is filled while another is still on its way to the GPU.

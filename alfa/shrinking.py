@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 # An image that is this many times too large is halved first: OpenCV averages blocks of two by two several
-# times faster than areas that end within pixels, and what is left is still averaged over two pixels and more.
-_HALVED_FROM = 4
+# times faster than areas that end within pixels, and what is left is still averaged over three pixels and more.
+_HALVED_FROM = 6
 
 
 def shrunk(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """The image at a smaller size, each pixel the mean of the area that it covers (INTER_AREA).
 
     Args:
-        image: (H, W) or (H, W, c), H >= height and W >= width; may be read-only. One of an odd side is not
-            halved: the blocks would not be those of the areas.
+        image: (H, W) or (H, W, c) of more pixels than the result; may be read-only. One of an odd side is
+            not halved: the blocks would not be those of the areas.
         width: of the result, in pixels.
         height: likewise.
 

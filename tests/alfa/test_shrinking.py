@@ -17,7 +17,7 @@ def _noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 @given(
-    times=st.sampled_from([1, 2, 4, 8]),
+    times=st.sampled_from([1, 2, 4, 8, 16]),
     height=st.integers(1, 9),
     width=st.integers(1, 9),
     seed=st.integers(0, 99),
@@ -30,7 +30,7 @@ def test_a_pixel_is_the_mean_of_the_area_it_covers(times: int, height: int, widt
 
 
 @pytest.mark.parametrize(("height", "width"), [(399, 400), (400, 399), (150, 400), (400, 150)])
-def test_what_is_odd_or_less_than_four_times_too_large_is_shrunk_at_once(height: int, width: int) -> None:
+def test_what_is_odd_or_less_than_six_times_too_large_is_shrunk_at_once(height: int, width: int) -> None:
     """Byte for byte OpenCV's own."""
     image = _noise(height, width)
     directly = cv2.resize(image, (64, 48), interpolation=cv2.INTER_AREA)
@@ -46,8 +46,8 @@ def test_a_size_that_divides_nothing_gives_the_picture_of_one_step() -> None:
         200 * (np.hypot(y - 540, x - 960) < 400),
     )
     picture = np.stack(planes, axis=-1).astype(np.uint8)
-    directly = cv2.resize(picture, (336, 192), interpolation=cv2.INTER_AREA)
-    difference = np.abs(shrunk(picture, 336, 192).astype(int) - directly)
+    directly = cv2.resize(picture, (294, 168), interpolation=cv2.INTER_AREA)
+    difference = np.abs(shrunk(picture, 294, 168).astype(int) - directly)
     slope, other_slope, edge = difference.max(axis=(0, 1))
     assert slope <= 1
     assert other_slope <= 1
