@@ -102,15 +102,30 @@ class KeyDirectory:
         return certificate
 
     def certificate(self, name: str, role: Role | None = None) -> Certificate:
-        """The certificate of one peer.
+        """The certificate of one peer, in force.
 
         Args:
             name: of its key.
             role: that it must have; None for any.
 
         Raises:
-            BadInput: there is none of that name, it is damaged, or of another role.
+            BadInput: there is none of that name, it is damaged, or of another role, or its key was revoked,
+                if under another name.
         """
+        certificate = self._named(name)
+        if certificate.public in self._revoked_keys():
+            raise BadInput(
+                self._file(name, _PUBLIC),
+                "public",
+                None,
+                "this key was revoked under another name; make a new one",
+            )
+        if role not in (None, certificate.role):
+            path = self._file(name, _PUBLIC)
+            raise BadInput(path, "role", str(certificate.role), f"a key of role {role} is needed here")
+        return certificate
+
+    def _named(self, name: str) -> Certificate:
         path = self._file(name, _PUBLIC)
         files = self._names()
         if f"{name}{_REVOKED}" in files:
@@ -121,10 +136,7 @@ class KeyDirectory:
             raise BadInput(
                 path, "", None, "no such key; make it with `edge-keys new`, or copy it from its host"
             )
-        certificate = _read(path)
-        if role not in (None, certificate.role):
-            raise BadInput(path, "role", str(certificate.role), f"a key of role {role} is needed here")
-        return certificate
+        return _read(path)
 
     def certificates(self) -> list[Certificate]:
         """All that are in force, by name; not one that was revoked, though its file was copied here again,
@@ -152,7 +164,7 @@ class KeyDirectory:
         Raises:
             BadInput: there is no key of that name, or the directory cannot be written.
         """
-        certificate = self.certificate(name)
+        certificate = self._named(name)
         try:
             self._file(name, _PUBLIC).rename(self._file(name, _REVOKED))
             self._file(name, _SECRET).unlink(missing_ok=True)

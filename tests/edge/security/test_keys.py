@@ -125,6 +125,9 @@ def test_revoked_key_that_is_copied_here_again_by_another_name_is_let_in_no_more
     keys.revoke("camera-1")
     (keys.path / "camera-2.pub").write_text(content.replace("camera-1", "camera-2"))
     assert keys.certificates() == []
+    with pytest.raises(BadInput, match=r"camera-2\.pub.*revoked under another name"):
+        keys.certificate("camera-2")
+    assert keys.revoke("camera-2").name == "camera-2"
 
 
 def test_revoked_key_is_let_in_no_more_and_its_name_not_given_again(keys: KeyDirectory) -> None:
