@@ -35,7 +35,6 @@ from edge.speakers import Speaker, Speakers
 # Bound the time between two beats when much comes at once.
 _MESSAGES_A_PASS = 500
 _MAPS_A_PASS = 16
-_LONGEST_TOPIC_SHOWN = 200  # bytes
 _Message = TypeVar("_Message")
 
 
@@ -88,7 +87,7 @@ class Inbox:
         }
         self._replay_of = {name: clients[line.detector].socket for name, line in settings.lines.items()}
         self._replays = Speakers(clients.values(), warnings)
-        self._replayed: deque[list[Part]] = deque()
+        self._replayed: deque[tuple[bytes, list[Part]]] = deque()
         self._poller = zmq.Poller()
         for speakers in self._all:
             for socket in speakers.sockets:
@@ -109,16 +108,16 @@ class Inbox:
         """What is there, up to a bound; waits at most so long for the first message."""
         self._poller.poll(0 if self._replayed else wait_ms)
         delivery = Delivery()
-        for _, parts in self._cameras.take(_MESSAGES_A_PASS):
-            self._decode(parts, decode_beat, delivery.beats)
+        for topic, parts in self._cameras.take(_MESSAGES_A_PASS):
+            self._decode(topic, parts, decode_beat, delivery.beats)
         for topic, parts in self._detectors.take(_MESSAGES_A_PASS):
             if topic.startswith(b"beat/"):
-                self._decode(parts, decode_beat, delivery.beats)
+                self._decode(topic, parts, decode_beat, delivery.beats)
             else:
-                self._decode(parts, decode_verdict, delivery.verdicts)
+                self._decode(topic, parts, decode_verdict, delivery.verdicts)
         self._take_replays(delivery.replayed)
-        for _, parts in self._maps.take(_MAPS_A_PASS):
-            self._decode(parts, decode_map, delivery.maps)
+        for topic, parts in self._maps.take(_MAPS_A_PASS):
+            self._decode(topic, parts, decode_map, delivery.maps)
         return delivery
 
     def _take_replays(self, replayed: list[Verdict]) -> None:
@@ -127,30 +126,29 @@ class Inbox:
             self._replayed.extend(self._pieces())
         if self._replayed:
             pieces: list[list[Verdict]] = []
-            self._decode(self._replayed.popleft(), decode_replay, pieces)
+            self._decode(*self._replayed.popleft(), decode_replay, pieces)
             replayed += [verdict for piece in pieces for verdict in piece]
 
-    def _pieces(self) -> Iterator[list[Part]]:
+    def _pieces(self) -> Iterator[tuple[bytes, list[Part]]]:
         """Of the next replay."""
-        for _, (topic, *packed) in self._replays.take(most=1):
+        for topic, (first, *packed) in self._replays.take(most=1):
             for start in range(0, len(packed), _MESSAGES_A_PASS):
-                yield [topic, *packed[start : start + _MESSAGES_A_PASS]]
+                yield topic, [first, *packed[start : start + _MESSAGES_A_PASS]]
 
     @property
     def _all(self) -> tuple[Speakers, ...]:
         return self._detectors, self._cameras, self._maps, self._replays
 
     def _decode(
-        self, parts: list[Part], decode: Callable[[list[Part]], _Message], into: list[_Message]
+        self, topic: bytes, parts: list[Part], decode: Callable[[list[Part]], _Message], into: list[_Message]
     ) -> None:
         try:
             into.append(decode(parts))
         except DecodeError as error:
-            topic = bytes(parts[0][:_LONGEST_TOPIC_SHOWN]).decode(errors="replace")
-            line = topic.rstrip("/").rpartition("/")[2]
-            if line in self._undecodable:
-                self._undecodable[line]["undecodable"] += 1
-            self._warnings.warning("undecodable", f"{topic}: {error}", reason=error.reason)
+            asked = topic.decode()
+            line = asked.rstrip("/").rpartition("/")[2]
+            self._undecodable[line]["undecodable"] += 1
+            self._warnings.warning("undecodable", f"{asked}: {error}", reason=error.reason)
 
 
 def _replay_client(sockets: Sockets, endpoint: str, lines: Iterable[str]) -> Speaker:
