@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # An image that is this many times too large is halved first: OpenCV averages blocks of two by two several
-# times faster than areas that end within pixels, and what is left is still averaged over three pixels and more.
+# times faster than areas that end within pixels. What is left is still averaged over three pixels and more.
 _HALVED_FROM = 6
 
 
