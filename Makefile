@@ -82,5 +82,5 @@ format: $(VENV)/.installed-dev  ## ruff's formatter and its safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## remove the environment and what the demo wrote
-	rm -rf $(VENV) $(OUTPUT) dist
+clean:  ## remove the environment and what demo, tests and bundle wrote
+	rm -rf $(VENV) $(OUTPUT) build dist

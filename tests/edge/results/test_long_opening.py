@@ -17,7 +17,7 @@ from edge.results.service import ResultsService
 from edge.settings import load_settings
 from edge.sockets import Sockets
 
-ROWS = 20_000
+ROWS = 60_000
 
 
 def old_record(database: Path) -> None:

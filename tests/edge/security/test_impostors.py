@@ -55,6 +55,7 @@ frames = "{frames}"
 [lines.{line}]
 prompts = "generic"
 detector = "{detector}"
+max_age_ms = 60000
 source = {{ kind = "synthetic" }}
 """
 DETECTOR = """
