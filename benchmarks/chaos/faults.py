@@ -259,9 +259,12 @@ class Faults:
         epochs = {key: epoch for key, (epoch, _) in self.plant.witness.state.items()}
 
         def heard() -> bool:
-            state = self.plant.witness.state
+            state, heard_s = self.plant.witness.state, self.plant.witness.heard_s
             mine = [key for key in state if key[0] == service and target in (service, camera_unit(key[1]))]
-            return unit.starts > starts and all(state[key][0] != epochs.get(key) for key in mine)
+            # The start that was taken away may have been heard for the first time after this was asked.
+            return unit.starts > starts and all(
+                state[key][0] != epochs.get(key) and heard_s[key] > unit.started_s for key in mine
+            )
 
         return heard
 
