@@ -105,7 +105,7 @@ def lines(runtime_dir: Path) -> Iterator[Callable[..., Lines]]:
 
         def make(*detectors: str, away: bool = True, model: str = "") -> Lines:
             keys = KeyDirectory(runtime_dir / "keys")
-            text = f'{model}\n[network.results]\nkey = "results"\n'
+            text = f'{model}\n[results]\nno_verdict_after_ms = 70000\n[network.results]\nkey = "results"\n'
             keys.create("results", Role.RESULTS)
             for line, detector in zip("ab", (detectors[0], detectors[-1]), strict=True):
                 keys.create(f"camera-{line}", Role.CAMERA)
