@@ -29,7 +29,7 @@ from alfa.window_pass import WindowBatch, window_batches
 from alfa.windows import Grid, WindowLayout, window_layout
 
 if TYPE_CHECKING:
-    from alfa.pretrained import ClipModel
+    from alfa.clip_model import ClipModel
 
 _TEXT_BATCH = 256
 # Window tokens in one pass: few launches on a GPU, rows that stay in the cache on a CPU.
@@ -132,7 +132,7 @@ class Backbone:
         Raises:
             BadInput: a file is missing, cut short or does not fit the config.
         """
-        from alfa.pretrained import open_directory
+        from alfa.model_directory import open_directory
 
         device_named(settings.device)
         return cls(open_directory(directory), settings)

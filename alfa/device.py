@@ -31,7 +31,7 @@ def dtype_for(precision: str, device: torch.device, half: torch.dtype) -> torch.
     Args:
         precision: `model.precision`; `auto` is what the device multiplies fast.
         device: where the tower is.
-        half: the model's own 16-bit format (`alfa.pretrained.ClipModel`), for a GPU, which multiplies either
+        half: the model's own 16-bit format (`alfa.clip_model.ClipModel`), for a GPU, which multiplies either
             as fast. On a processor bfloat16 alone was measured.
     """
     if precision != "auto":

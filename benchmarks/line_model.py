@@ -25,7 +25,7 @@ def write_tiny_model(directory: Path) -> Path:
     import safetensors.torch
     import torch
 
-    from alfa.pretrained import CONFIG_FILE, IMAGE_TOWER_FILE, TEXT_TOWER_FILE
+    from alfa.model_directory import CONFIG_FILE, IMAGE_TOWER_FILE, TEXT_TOWER_FILE
 
     description = _description()
     arguments = {key: value for key, value in description["model_cfg"].items() if key != "custom_text"}

@@ -26,7 +26,7 @@ from benchmarks.suite import Unavailable
 
 if TYPE_CHECKING:
     # It imports open_clip, which takes longer than torch; not every peer needs it.
-    from alfa.pretrained import ClipModel
+    from alfa.clip_model import ClipModel
 
 # As in the paper, and the only model that anomalib's WinCLIP takes.
 PAPERS_MODEL = ModelSettings(name="ViT-B-16-plus-240", keep_aspect=False, precision="fp32", device="cpu")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alfa.pretrained import ClipModel
+from alfa.clip_model import ClipModel
 from alfa.settings import ModelSettings
 from alfa.windows import Grid, window_layout
 from benchmarks.peers_speed import PAPERS_MODEL, Ours, random_model, random_pixels

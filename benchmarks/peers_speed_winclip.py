@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from alfa.clip_model import ClipModel
 from alfa.features import ImageFeatures
-from alfa.pretrained import ClipModel
 from alfa.settings import ModelSettings
 from benchmarks.peers_speed import (
     PAPERS_MODEL,

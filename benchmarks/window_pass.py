@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from alfa.backbone import Backbone
-from alfa.pretrained import ClipModel
+from alfa.clip_model import ClipModel
 from alfa.settings import ModelSettings
 from benchmarks.matmul import SHAPES, peak_flops
 from benchmarks.peers_speed import PAPERS_MODEL, random_model, random_pixels

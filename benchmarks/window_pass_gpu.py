@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from alfa.backbone import Backbone
+from alfa.clip_model import ClipModel
 from alfa.features import ImageFeatures
-from alfa.pretrained import ClipModel
 from alfa.settings import ModelSettings
 from benchmarks.matmul import SHAPES_ON_GPU, peak_flops
 from benchmarks.peers_speed import PAPERS_MODEL, Ours, random_model, random_pixels

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from alfa.backbone import Backbone
-from alfa.pretrained import WEIGHTS_DIRECTORY
+from alfa.model_directory import WEIGHTS_DIRECTORY
 from alfa.prompting.promptset import available_classes, load_prompt_set, sides
 from alfa.settings import ModelSettings
 

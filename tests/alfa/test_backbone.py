@@ -24,7 +24,7 @@ from alfa.device import dtype_for
 from alfa.errors import BadInput, Fault
 from alfa.features import ImageFeatures
 from alfa.files import file_hash
-from alfa.pretrained import open_directory
+from alfa.model_directory import open_directory
 from alfa.settings import ModelSettings
 from alfa.windows import Grid
 

@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional
 
 from alfa.backbone import Backbone
-from alfa.pretrained import ClipModel, open_model
+from alfa.clip_model import ClipModel
+from alfa.pretrained import open_model
 from alfa.settings import ModelSettings
 from alfa.windows import Grid
 from benchmarks import peers_speed_masking as masking

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from alfa.files import write_atomic
-from alfa.pretrained import CONFIG_FILE, IMAGE_TOWER_FILE, TEXT_TOWER_FILE
+from alfa.model_directory import CONFIG_FILE, IMAGE_TOWER_FILE, TEXT_TOWER_FILE
 
 IMAGE_SIZE = 224
 _TRUNK = "vit_small_patch14_dinov2"

@@ -17,7 +17,7 @@ from torch import Tensor
 from alfa.backbone import Backbone
 from alfa.features import ImageFeatures
 from alfa.files import content_hash, file_hash, write_atomic
-from alfa.pretrained import IMAGE_TOWER_FILE
+from alfa.model_directory import IMAGE_TOWER_FILE
 from alfa.settings import ModelSettings
 from alfa.windows import Grid
 from tools.alfa_mini.defects import KINDS

@@ -18,7 +18,7 @@ from alfa.cli.options import PROMPTS_DIRECTORY
 from alfa.evaluation.datasets import Dataset, find_datasets
 from alfa.evaluation.prompt_choice import choose_prompts
 from alfa.files import write_atomic
-from alfa.pretrained import WEIGHTS_DIRECTORY
+from alfa.model_directory import WEIGHTS_DIRECTORY
 from alfa.settings import EMBEDDED_MODEL, ModelSettings
 from tools.compare_forms.cached_features import FeatureCache, chosen
 from tools.compare_forms.figures import SetDraws, draw, mean_figures

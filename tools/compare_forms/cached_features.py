@@ -20,7 +20,7 @@ from alfa.evaluation.datasets import Dataset, LabelledImage
 from alfa.features import ImageFeatures, ValueVectors
 from alfa.files import content_hash, file_hash, write_atomic
 from alfa.images import read_image
-from alfa.pretrained import IMAGE_TOWER_FILE, TEXT_TOWER_FILE
+from alfa.model_directory import IMAGE_TOWER_FILE, TEXT_TOWER_FILE
 from alfa.windows import Grid, WindowLayout
 
 
