@@ -120,6 +120,10 @@ class Calibration(BaseModel):
             made, running = getattr(self.binding, field), getattr(binding, field)
             if made != running:
                 advice = f"was made for another setup, now it is {running!r}; run alfa-calibrate again"
+                if field == "bank_hash" and not running:
+                    advice = (
+                        "was made with a memory bank, none is given; name it, or run alfa-calibrate again"
+                    )
                 raise BadInput(where, field, made, advice)
 
     def save(self, path: Path) -> None:

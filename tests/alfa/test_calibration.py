@@ -150,6 +150,13 @@ def test_a_calibration_of_another_setup_is_refused_by_field(field: str) -> None:
         calibration.require_match(Binding(**values), "line1.json")
 
 
+def test_bank_that_was_forgotten_is_asked_for() -> None:
+    values = {name: getattr(BINDING, name) for name in Binding.__slots__}
+    calibration = calibrate(_good(1, 2, 3), 0.3, Binding(**values | {"bank_hash": "taught"}))
+    with pytest.raises(BadInput, match=r"was made with a memory bank, none is given; name it"):
+        calibration.require_match(Binding(**values | {"bank_hash": ""}), "line1.json")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
