@@ -17,6 +17,7 @@ from edge.settings import Settings
 PATIENCE_S = 15.0
 _READ_S = 0.5
 _ADVICE = "check cable, power, address and `source` of the line; no other program may use the camera"
+_ADVICE_FILES = "check `source` of the line"
 
 
 def check_cameras(settings: Settings, patience_s: float = PATIENCE_S) -> Iterator[Finding]:
@@ -30,10 +31,11 @@ def check_cameras(settings: Settings, patience_s: float = PATIENCE_S) -> Iterato
             yield check.ok("in use by edge-camera, which runs; edge-watch shows its state")
         else:
             source = make_source(line.source)
-            yield check.tried_within(patience_s, partial(_look, check, source), _ADVICE)
+            advice = _ADVICE_FILES if line.source.kind in ("folder", "video") else _ADVICE
+            yield check.tried_within(patience_s, partial(_look, check, source, advice), advice)
 
 
-def _look(check: Check, source: ImageSource) -> Finding:
+def _look(check: Check, source: ImageSource, advice: str) -> Finding:
     """Open the source and wait for one part; whoever calls has the patience."""
     try:
         source.open()
@@ -44,7 +46,7 @@ def _look(check: Check, source: ImageSource) -> Finding:
         height, width, _ = shot.pixels.shape
         return check.ok(f"gives images of {width} x {height}, {shot.colour}")
     why = "has no parts" if isinstance(shot, End) else f"part {shot.part_id!r} is no image: {shot.why}"
-    return check.fail(why, _ADVICE)
+    return check.fail(why, advice)
 
 
 def _first_part(source: ImageSource) -> Shot | End:

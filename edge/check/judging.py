@@ -20,7 +20,7 @@ _LITTLE_GPU_MEMORY = 2 * _GIB
 _DEVICE = "check driver and card (nvidia-smi), or set model.device"
 _MODEL = "check the [model] table; a local weights file is named in `model.pretrained`"
 _PROMPTS = "correct the file, or `prompts` of the line; `alfa-prompts check` says more"
-_BANK = "teach the bank again with the model in force: alfa-bank teach"
+_BANK = "correct `bank` of the line, or teach it with the model in force: alfa-bank teach"
 _UNCALIBRATED = "make thresholds from good parts: alfa-calibrate"
 _CALIBRATION = "calibrate again with the model, prompts and bank in force: alfa-calibrate"
 
