@@ -22,6 +22,7 @@ _MODEL = "check the [model] table; a local weights file is named in `model.pretr
 _PROMPTS = "correct the file, or `prompts` of the line; `alfa-prompts check` says more"
 _BANK = "correct `bank` of the line, or teach it with the model in force: alfa-bank teach"
 _UNCALIBRATED = "make thresholds from good parts: alfa-calibrate"
+_FIRST_THE_OTHERS = "mend what failed above it, then look again"
 _CALIBRATION = "calibrate again with the model, prompts and bank in force: alfa-calibrate"
 
 
@@ -77,6 +78,9 @@ def _check_line(
     all_readable = all(finding.outcome is not Outcome.FAIL for finding in findings)
     if all_readable and backbone is not None:
         findings[-1] = _check_calibration(settings, name, line, backbone, findings[-1])
+    elif findings[-1].outcome is Outcome.OK:
+        detail = f"{findings[-1].detail}; not compared with what it was made with"
+        findings[-1] = Check("calibration", name).warn(detail, _FIRST_THE_OTHERS)
     yield from findings
 
 

@@ -97,6 +97,16 @@ def test_a_calibration_of_another_setup(look: Look, calibration: Calibration, ru
     assert "alfa-calibrate" in found.advice
 
 
+def test_a_calibration_whose_bank_cannot_be_read(
+    look: Look, calibration: Calibration, runtime_dir: Path
+) -> None:
+    """It may be another bank's: a warning, and not fine."""
+    calibration.save(runtime_dir / "plate.json")
+    found = look('calibration = "plate.json"\nbank = "none.safetensors"')["calibration"]
+    assert found.outcome is Outcome.WARN
+    assert "not compared" in found.detail
+
+
 def test_a_calibration_of_larger_images(look: Look, calibration: Calibration, runtime_dir: Path) -> None:
     """The camera shrinks them now: scores move a little, which is warned of."""
     calibration.save(runtime_dir / "plate.json")
