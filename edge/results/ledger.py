@@ -64,9 +64,8 @@ class _Epoch:
         self.settled = Intervals(settled)
         self.given_up = Intervals()
         self.captured = 0
-        self._learned: deque[tuple[int, float]] = (
-            deque()
-        )  # count, and second in which it was learned; both grow
+        # Counts, and the seconds in which they were learned; both grow.
+        self._learned: deque[tuple[int, float]] = deque()
         self._doubted = 0  # the last count that was not believed
         self._doubts = 0  # how many in a row
 
