@@ -34,7 +34,7 @@ _ZAP_FRAMES = 7  # version, request, domain, address, identity, mechanism, and t
 _POLL_MS = 500
 _STOP_S = 5.0
 # At one door, of one host and in all: strangers, of however many addresses, cannot take all the descriptors
-# that the process may have (of 1024 as a rule, and each caller takes two).
+# that the process may have (8192 in our units, 1024 elsewhere as a rule; each caller takes two).
 MOST_CALLERS_OF_A_HOST, MOST_CALLERS = 32, 128
 # The log tells hosts apart, but not without end.
 _MOST_HOSTS_TOLD = 256

@@ -110,18 +110,12 @@ class KeyDirectory:
 
         Raises:
             BadInput: there is none of that name, it is damaged, or of another role, or its key was revoked,
-                if under another name.
+                be it under another name.
         """
-        certificate = self._named(name)
+        certificate, path = self._named(name), self._file(name, _PUBLIC)
         if certificate.public in self._revoked_keys():
-            raise BadInput(
-                self._file(name, _PUBLIC),
-                "public",
-                None,
-                "this key was revoked under another name; make a new one",
-            )
+            raise BadInput(path, "public", None, "this key was revoked under another name; make a new one")
         if role not in (None, certificate.role):
-            path = self._file(name, _PUBLIC)
             raise BadInput(path, "role", str(certificate.role), f"a key of role {role} is needed here")
         return certificate
 
